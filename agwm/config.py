@@ -1,0 +1,212 @@
+"""The run's configuration: its schema, its checks and the run directory it leads to.
+
+Nothing heavy is imported here, so that a mistake in the configuration is told in two seconds.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from agwm.errors import UserError
+from agwm.paths import root
+
+METRICS = ("accuracy", "f1", "matthews_corrcoef", "pearson", "spearman")
+_REGRESSION_METRICS = ("pearson", "spearman")
+
+
+def require(valid: bool, key: str, value: Any, allowed: str) -> None:
+    """Raise the one-line error of a value out of range; NaN makes every comparison invalid."""
+    if not valid:
+        raise UserError(f"{key}={value}: must be {allowed}")
+
+
+@dataclass
+class Task:
+    name: str = MISSING
+    columns: list[str] = MISSING  # one text column, or two for a pair
+    labels: list[str] | None = None  # label names in the order of their codes; None = regression
+    metrics: list[str] = MISSING  # the first is the headline
+    evaluation: list[str] = MISSING  # splits; the headline comes from the first
+    hub: str | None = None  # data set on the Hub, with one configuration per task
+    generated: bool = False
+    group_by: str | None = None  # column: accuracy is reported for each of its values
+    n_train: int | None = None
+
+    def __post_init__(self) -> None:
+        require(len(self.columns) in (1, 2), "task.columns", self.columns, "one or two columns")
+        if self.labels is not None:
+            distinct = len(set(self.labels)) == len(self.labels) >= 2
+            require(distinct, "task.labels", self.labels, "two or more different names")
+        allowed = _REGRESSION_METRICS if self.labels is None else METRICS[:3]
+        known = bool(self.metrics) and all(metric in allowed for metric in self.metrics)
+        require(known, "task.metrics", self.metrics, "some of " + ", ".join(allowed))
+        binary = self.labels is not None and len(self.labels) == 2
+        require("f1" not in self.metrics or binary, "task.metrics", self.metrics,
+                "without f1 unless there are two labels")  # fmt: skip
+        require(bool(self.evaluation), "task.evaluation", self.evaluation, "one or more splits")
+
+
+@dataclass
+class Model:
+    name: str = MISSING
+    name_or_path: str | None = None  # on the Hub, or a folder
+    config: dict[str, Any] | None = None  # architecture of a model whose weights come otherwise
+    package: str | None = None  # installed distribution that ships the same weights
+    package_folder: str | None = None
+    sha256: str | None = None  # of those weights
+
+    def __post_init__(self) -> None:
+        named = bool(self.name_or_path) or self.config is not None
+        require(named, "model.name_or_path", self.name_or_path, "a model on the Hub or a folder")
+
+
+@dataclass
+class Optim:
+    lr: float = MISSING
+    epochs: int | None = MISSING
+    steps: int | None = None  # instead of epochs, as table 7 has it for some models
+    batch_size: int = MISSING
+    warmup_ratio: float = MISSING
+    warmup_steps: int | None = None  # of fine-tuning, instead of the ratio
+    weight_decay: float = MISSING
+    max_grad_norm: float = 1.0
+    max_length: int = 128  # tokens
+
+    def __post_init__(self) -> None:
+        require(0 <= self.lr < math.inf, "optim.lr", self.lr, "a number >= 0")
+        require(self.epochs is None or self.epochs >= 1, "optim.epochs", self.epochs, ">= 1")
+        require(self.steps is None or self.steps >= 1, "optim.steps", self.steps, ">= 1 or null")
+        require((self.epochs is None) != (self.steps is None), "optim.epochs", self.epochs,
+                f"null if optim.steps is set, and only then (optim.steps={self.steps})")  # fmt: skip
+        require(self.batch_size >= 1, "optim.batch_size", self.batch_size, ">= 1")
+        require(0 <= self.warmup_ratio <= 1, "optim.warmup_ratio", self.warmup_ratio, "in [0, 1]")
+        warmup_valid = self.warmup_steps is None or self.warmup_steps >= 0
+        require(warmup_valid, "optim.warmup_steps", self.warmup_steps, ">= 0 or null")
+        decay = self.weight_decay
+        require(0 <= decay < math.inf, "optim.weight_decay", decay, "a number >= 0")
+        require(self.max_grad_norm > 0, "optim.max_grad_norm", self.max_grad_norm, "> 0")
+        require(self.max_length >= 8, "optim.max_length", self.max_length, ">= 8 tokens")
+
+
+@dataclass
+class Trainer:
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    threads: int | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        accelerators = ("auto", "cpu", "gpu", "cuda", "mps")
+        require(self.accelerator in accelerators, "trainer.accelerator", self.accelerator,
+                "one of " + ", ".join(accelerators))  # fmt: skip
+        # One run is one process; many runs go side by side.
+        require(self.devices == 1, "trainer.devices", self.devices, "1")
+        precisions = ("32-true", "bf16-mixed")
+        require(self.precision in precisions, "trainer.precision", self.precision,
+                "one of " + ", ".join(precisions))  # fmt: skip
+        require(self.threads is None or self.threads >= 1, "trainer.threads", self.threads, ">= 1")
+
+
+@dataclass
+class Logger:
+    kind: str = "none"
+    project: str = "agwm"
+    mode: str = "offline"
+
+    def __post_init__(self) -> None:
+        kinds = ("none", "wandb", "tensorboard")
+        require(self.kind in kinds, "logger.kind", self.kind, "one of " + ", ".join(kinds))
+        modes = ("offline", "online")
+        require(self.mode in modes, "logger.mode", self.mode, "one of " + ", ".join(modes))
+
+
+@dataclass
+class RunConfig:
+    task: Task = MISSING
+    model: Model = MISSING
+    optim: Optim = MISSING
+    method: dict[str, Any] = MISSING  # checked by agwm.method.build_method
+    trainer: Trainer = MISSING
+    logger: Logger = MISSING
+    seed: int = 0
+    n_train: int | None = None
+    data_dir: str | None = None
+    runs_dir: str = "runs"
+    sweep: str = "single"
+    force: bool = False
+    save_model: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", self.seed, "a whole number >= 0")
+        fewest = 2 if self.n_train is None else self.n_train
+        require(fewest >= 2, "n_train", self.n_train, "null (all) or a whole number >= 2")
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra; may be called again."""
+    ConfigStore.instance().store(name="run_schema", node=RunConfig)
+    OmegaConf.register_new_resolver("agwm_root", lambda: str(root()), replace=True)
+
+
+def to_run_config(cfg: DictConfig) -> RunConfig:
+    """Resolved and checked `RunConfig`; raises `UserError` for a value out of range."""
+    return OmegaConf.to_object(cfg)
+
+
+_GROUPS = ("task", "model", "optim", "method")
+# What changes where a run lies or what it prints, and never a number in it.
+_NOT_HASHED = ("runs_dir", "force", "save_model", "logger")
+
+
+def config_hash(config: RunConfig) -> str:
+    """Twelve hex digits over everything that a result may depend on."""
+    plain = OmegaConf.to_container(OmegaConf.structured(config))
+    hashed = {key: value for key, value in plain.items() if key not in _NOT_HASHED}
+    hashed["trainer"].pop("progress")
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run_dir(config: RunConfig) -> Path:
+    """`<runs_dir>/<sweep>/<task>/<model>/<method>/n<n_train>/seed<seed>`.
+
+    What differs from the defaults of the chosen task, model and method stands, readable, behind
+    the method's name, so that every cell of a study has a folder of its own.
+    """
+    n_train = "full" if config.n_train is None else config.n_train
+    return Path(
+        config.runs_dir, config.sweep, config.task.name, config.model.name,
+        "+".join([config.method["name"], *_differences(config)]), f"n{n_train}",
+        f"seed{config.seed}",
+    )  # fmt: skip
+
+
+def _differences(config: RunConfig) -> list[str]:
+    """`key=value` for all that the run's command changed in its task, model, optim and method."""
+    actual = _flatten(config)
+    chosen = [f"{group}={actual[f'{group}.name']}" for group in ("task", "model", "method")]
+    default = _flatten(compose("train", overrides=chosen, return_hydra_config=True))
+    changed = [
+        f"{key.removeprefix('method.')}={actual.get(key)}"
+        for key in sorted({**default, **actual})
+        if actual.get(key) != default.get(key)
+    ]
+    readable = [entry.replace("/", "_").replace(" ", "") for entry in changed]
+    # Most file systems stop at 255 bytes a name.
+    if len("+".join(readable).encode()) > 150:
+        return [hashlib.sha256("+".join(readable).encode()).hexdigest()[:12]]
+    return readable
+
+
+def _flatten(config: RunConfig | DictConfig) -> dict[str, Any]:
+    """`{"optim.lr": 2e-5, ...}`, two levels deep."""
+    node = config if isinstance(config, DictConfig) else OmegaConf.structured(config)
+    plain = OmegaConf.to_container(OmegaConf.masked_copy(node, list(_GROUPS)), resolve=True)
+    return {f"{group}.{key}": value for group in _GROUPS for key, value in plain[group].items()}

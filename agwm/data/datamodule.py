@@ -1,0 +1,121 @@
+"""A GLUE task for one seed: the subsample, the K random splits and the padded batches."""
+
+from collections import Counter
+from functools import cached_property
+
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import CombinedLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
+
+from agwm.config import Optim, Task
+from agwm.data.examples import Examples, load_examples
+from agwm.data.sampling import StreamBatches, split, subsample
+
+_EVALUATION_BATCH = 64
+
+
+class Encoded(Dataset):
+    """Examples as token ids, tokenised once; indexed by a list of indices, gives a batch.
+
+    A batch is padded to the longest text in it: `input_ids`, `attention_mask`, ... of shape
+    (batch, length), int64, and `labels` of shape (batch,), int64 or, for regression, float32.
+    """
+
+    def __init__(
+        self, examples: Examples, tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> None:
+        columns = [list(column) for column in zip(*examples.texts, strict=True)]
+        encoded = tokenizer(*columns, truncation=True, max_length=max_length)
+        self.rows = [
+            {name: values[index] for name, values in encoded.items()} | {"label": label}
+            for index, label in enumerate(examples.labels)
+        ]
+        self.collate = DataCollatorWithPadding(tokenizer)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices: list[int]) -> dict[str, Tensor]:
+        return dict(self.collate([self.rows[index] for index in indices]))
+
+    def by_length(self) -> list[int]:
+        """Indices, longest first, so that batches pad little and memory peaks at once."""
+        return sorted(range(len(self)), key=lambda index: -len(self.rows[index]["input_ids"]))
+
+
+class GlueDataModule(LightningDataModule):
+    """Batches of one task at one seed.
+
+    Args:
+        task: columns and labels.
+        optim: batch size and longest input.
+        seed: draws the subsample, the splits and the batch orders, each from its own stream.
+        n_train: labelled examples to keep; None = all.
+        data_dir: folder with a folder for each task; None = the Hub.
+
+    Raises:
+        UserError: from the constructor, which reads the files; see `load_examples`, `subsample`.
+    """
+
+    def __init__(
+        self, task: Task, optim: Optim, seed: int, n_train: int | None, data_dir: str | None
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.optim = optim
+        self.seed = seed
+        everything = load_examples(task, "train", data_dir)
+        self.train = everything.take(subsample(len(everything), n_train, seed))
+        self.evaluation = {name: load_examples(task, name, data_dir) for name in task.evaluation}
+        self.tokenizer: PreTrainedTokenizerBase | None = None
+
+    def tokenize_with(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Set the tokenizer; to be called once, before any loader is made."""
+        self.tokenizer = tokenizer
+
+    @cached_property
+    def encoded_train(self) -> Encoded:
+        """Token ids of the subsample."""
+        return Encoded(self.train, self.tokenizer, self.optim.max_length)
+
+    def train_dataloader(self) -> DataLoader:
+        """All examples of the subsample, shuffled anew every epoch; the last batch may be short."""
+        return self._loader(list(range(len(self.train))), "order")
+
+    def split(self, k: int, inner_fraction: float) -> tuple[list[int], list[int]]:
+        """Indices, in the subsample, of the inner and the outer part of random split `k`."""
+        return split(len(self.train), inner_fraction, self.seed, k)
+
+    def search_dataloader(self, k: int, inner_fraction: float) -> CombinedLoader:
+        """`{"inner": batch, "outer": batch}` of split `k`; an epoch is one pass over the inner."""
+        inner_indices, outer_indices = self.split(k, inner_fraction)
+        inner = self._loader(inner_indices, "order", "inner", k)
+        outer = self._loader(outer_indices, "order", "outer", k, epoch_batches=len(inner))
+        return CombinedLoader({"inner": inner, "outer": outer}, "min_size")
+
+    def evaluation_dataloader(self, name: str) -> tuple[DataLoader, list[int]]:
+        """Loader of an evaluation split, sorted by length, and the index of each row it gives."""
+        encoded = Encoded(self.evaluation[name], self.tokenizer, self.optim.max_length)
+        order = encoded.by_length()
+        batches = [
+            order[first : first + _EVALUATION_BATCH]
+            for first in range(0, len(order), _EVALUATION_BATCH)
+        ]
+        return DataLoader(encoded, batch_size=None, sampler=batches), order
+
+    def constant_prediction(self) -> int | float:
+        """Majority class of the training examples, or their mean: what needs no model."""
+        if self.task.labels is None:
+            return sum(self.train.labels) / len(self.train)
+        return Counter(sorted(self.train.labels)).most_common(1)[0][0]
+
+    def _loader(
+        self, indices: list[int], *purpose: str | int, epoch_batches: int | None = None
+    ) -> DataLoader:
+        sampler = StreamBatches(
+            indices, self.optim.batch_size, self.seed, *purpose, epoch_batches=epoch_batches
+        )
+        # batch_size=None: the sampler gives whole batches.
+        return DataLoader(self.encoded_train, batch_size=None, sampler=sampler)

@@ -1,0 +1,112 @@
+"""The labelled texts of a task's split, checked, from wherever they come."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agwm.config import Task
+from agwm.data.acceptability import generate
+from agwm.data.files import find_split, read_rows
+from agwm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Columns of equal length."""
+
+    ids: list[Any]
+    texts: list[tuple[str, ...]]  # one text, or two of a pair
+    labels: list[int] | list[float]
+    groups: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Sequence[int]) -> "Examples":
+        """The examples at `indices`, in that order."""
+        def pick(column: list[Any]) -> list[Any]:
+            return [column[index] for index in indices]
+
+        groups = None if self.groups is None else pick(self.groups)
+        return Examples(pick(self.ids), pick(self.texts), pick(self.labels), groups)
+
+    def digest(self) -> str:
+        """Twelve hex digits over ids, texts and labels, whatever their order."""
+        rows = sorted(json.dumps(row) for row in zip(self.ids, self.texts, self.labels, strict=True))
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
+
+
+def load_examples(task: Task, split: str, data_dir: str | None) -> Examples:
+    """Checked examples of one split.
+
+    Args:
+        task: its columns and labels, and whether it is generated or where it lies on the Hub.
+        split: "train", "validation", ...
+        data_dir: folder with a folder for each task, or None for the Hub.
+
+    Raises:
+        UserError: missing or malformed file, missing column, text that is none, unknown label.
+    """
+    if task.generated:
+        rows, origin = generate()[split], f"task {task.name}"
+    elif data_dir is not None:
+        path = find_split(Path(data_dir) / task.name, split)
+        rows, origin = read_rows(path), str(path)
+    else:
+        rows, origin = _from_hub(task, split), f"{task.hub}, {task.name}, {split}"
+    for column in [*task.columns, "label"]:
+        if column not in rows[0]:
+            raise UserError(
+                f"{origin}: no column {column!r} among {', '.join(map(repr, rows[0]))}"
+            )
+    return Examples(
+        ids=[row.get("idx", number) for number, row in enumerate(rows)],
+        texts=[_texts(row, task, origin, number) for number, row in enumerate(rows, start=1)],
+        labels=[_label(row, task, origin, number) for number, row in enumerate(rows, start=1)],
+        groups=[row[task.group_by] for row in rows] if task.group_by else None,
+    )
+
+
+def _texts(row: dict[str, Any], task: Task, origin: str, number: int) -> tuple[str, ...]:
+    texts = tuple(row.get(column) for column in task.columns)
+    for column, text in zip(task.columns, texts, strict=True):
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(f"{origin}, row {number}: {column} is {text!r}, not a text")
+    return texts
+
+
+def _label(row: dict[str, Any], task: Task, origin: str, number: int) -> int | float:
+    given = row.get("label")
+    try:
+        value = float("nan" if given is None or isinstance(given, bool) else given)
+    except (TypeError, ValueError):
+        value = math.nan
+    if task.labels is None:
+        if not math.isfinite(value):
+            raise UserError(f"{origin}, row {number}: label is {given!r}, not a number")
+        return value
+    if value not in range(len(task.labels)):
+        codes = ", ".join(f"{code} ({name})" for code, name in enumerate(task.labels))
+        raise UserError(f"{origin}, row {number}: label is {given!r}, not one of {codes}")
+    return int(value)
+
+
+def _from_hub(task: Task, split: str) -> list[dict[str, Any]]:
+    # A second's import that local files do not need.
+    from datasets import load_dataset
+
+    if task.hub is None:
+        raise UserError(f"task={task.name}: not on the Hub; give data_dir=FOLDER")
+    try:
+        return load_dataset(task.hub, task.name, split=split).to_list()
+    # The library's own errors for no network, no such data set and no such split share no base.
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"task={task.name}: {task.hub} cannot be had from the Hub; give data_dir=FOLDER with "
+            f"{task.name}/train.jsonl and {task.name}/{task.evaluation[0]}.jsonl, or fetch it once "
+            "where there is a network"
+        ) from error

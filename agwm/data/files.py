@@ -1,0 +1,78 @@
+"""Rows of a local file, each a dict; every mistake is told with the file and its line."""
+
+import csv
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from agwm.errors import UserError
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
+
+
+def find_split(folder: Path, split: str) -> Path:
+    """The file of `split` in `folder`; raises `UserError` if there is none, or more than one."""
+    if not folder.is_dir():
+        raise UserError(f"data_dir: no folder {folder}; it must hold {split}{SUFFIXES[0]}")
+    found = [path for suffix in SUFFIXES if (path := folder / f"{split}{suffix}").is_file()]
+    if not found:
+        names = ", ".join(f"{split}{suffix}" for suffix in SUFFIXES)
+        raise UserError(f"data_dir: {folder} holds none of {names}")
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise UserError(f"data_dir: {folder} holds both {names}; keep one")
+    return found[0]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a .jsonl, .jsonl.gz, .csv (values stay text) or .parquet file, in order."""
+    readers = {".jsonl": _read_jsonl, ".gz": _read_jsonl, ".csv": _read_csv}
+    try:
+        rows = list(readers.get(path.suffix, _read_parquet)(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    except (OSError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    if not rows:
+        raise UserError(f"{path}: holds no rows")
+    return rows
+
+
+def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path}, line {number}: not JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{path}, line {number}: not a JSON object but {line[:40]!r}")
+            yield row
+
+
+def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, strict=True)
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    width = len(reader.fieldnames or [])
+                    raise UserError(f"{path}, line {reader.line_num}: not {width} cells")
+                yield row
+        except csv.Error as error:
+            raise UserError(f"{path}, line {reader.line_num}: not CSV ({error})") from error
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{path}: not Parquet ({error})") from error

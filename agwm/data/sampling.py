@@ -1,0 +1,84 @@
+"""Which examples, in which order: index arithmetic on named random streams."""
+
+from collections.abc import Iterator
+
+from torch.utils.data import Sampler
+
+from agwm.errors import UserError
+from agwm.seeding import stream
+
+
+def subsample(num_examples: int, keep: int | None, seed: int) -> list[int]:
+    """`keep` indices drawn without replacement, not stratified; all, in order, if None.
+
+    The draw is nested: at one seed, 300 examples are the first 300 of 500.
+
+    Raises:
+        UserError: fewer examples than `keep`.
+    """
+    if keep is None:
+        return list(range(num_examples))
+    if keep > num_examples:
+        raise UserError(f"n_train={keep}: the training data holds {num_examples} examples")
+    return stream(seed, "subsample").permutation(num_examples)[:keep].tolist()
+
+
+def split(num_examples: int, inner_fraction: float, seed: int, k: int) -> tuple[list[int], list[int]]:
+    """Indices of the inner and of the outer part of random split `k`; disjoint, all together.
+
+    Raises:
+        UserError: one of the two would be empty.
+    """
+    # Twelve digits: 0.1 * 30 is not to lose an example to rounding.
+    num_inner = int(round(inner_fraction * num_examples, 12))
+    if not 0 < num_inner < num_examples:
+        raise UserError(
+            f"method.inner_fraction={inner_fraction}: of {num_examples} examples {num_inner} are "
+            "left for W; both parts need one"
+        )
+    order = stream(seed, "split", k).permutation(num_examples).tolist()
+    return order[:num_inner], order[num_inner:]
+
+
+class StreamBatches(Sampler[list[int]]):
+    """Endless shuffled passes over the indices, cut into epochs of a fixed number of batches.
+
+    Pass p is a permutation of the stream `(seed, *purpose, p)`; its last batch may be short. An
+    epoch is found from its number alone, so that nothing has to be saved to resume. With
+    `epoch_batches` of another loader, passes run on across epochs: the outer batches cycle at
+    their own pace.
+    """
+
+    def __init__(
+        self,
+        indices: list[int],
+        batch_size: int,
+        seed: int,
+        *purpose: str | int,
+        epoch_batches: int | None = None,
+    ) -> None:
+        self.indices = indices
+        self.batch_size = batch_size
+        self.seed = seed
+        self.purpose = purpose
+        self.pass_batches = -(-len(indices) // batch_size)
+        self.epoch_batches = self.pass_batches if epoch_batches is None else epoch_batches
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning at the start of each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.epoch_batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        start = self.epoch * self.epoch_batches
+        order, order_of = [], None
+        for batch in range(start, start + self.epoch_batches):
+            number, position = divmod(batch, self.pass_batches)
+            if number != order_of:
+                order = stream(self.seed, *self.purpose, number).permutation(len(self.indices))
+                order_of = number
+            first = position * self.batch_size
+            yield [self.indices[i] for i in order[first : first + self.batch_size]]

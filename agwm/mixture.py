@@ -1,0 +1,57 @@
+"""The keys by which a method's weight mixture is chosen, shared by all methods that mix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agwm.config import require
+from agwm.method import Runner
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+    from transformers import PreTrainedModel
+
+FORMS = ("product", "convex")
+
+
+@dataclass(kw_only=True)
+class Mixture:
+    """Which mixture, and where alpha starts."""
+
+    rank: Any  # r >= 1, or "full"
+    mix_form: str
+    alpha_init_std: float
+    alpha_init_mean: float
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.rank, int) and not isinstance(self.rank, bool) and self.rank >= 1
+        require(whole or self.rank == "full", "method.rank", self.rank, 'a whole number >= 1 or "full"')
+        require(self.mix_form in FORMS, "method.mix_form", self.mix_form, "one of " + ", ".join(FORMS))
+        std, mean = self.alpha_init_std, self.alpha_init_mean
+        require(0 <= std < float("inf"), "method.alpha_init_std", std, "a number >= 0")
+        require(0 <= mean <= 1, "method.alpha_init_mean", mean, "in [0, 1]")
+
+    def mixed(
+        self, model: PreTrainedModel, runner: Runner, *purpose: str | int, trainable: bool
+    ) -> Module:
+        """`model` with its pretrained linear layers mixed, alpha drawn from ("alpha", *purpose)."""
+        import torch
+
+        from agwm.models.mixed import alpha_parameters, mix_pretrained
+        from agwm.numerics.mixing import init_alpha
+
+        generator = runner.stream("alpha", *purpose)
+
+        def draw(shape: tuple[int, ...]) -> Tensor:
+            return torch.from_numpy(generator.standard_normal(shape, dtype="float32"))
+
+        rank = None if self.rank == "full" else self.rank
+        mean, std = self.alpha_init_mean, self.alpha_init_std
+        mix_pretrained(
+            model, runner.fresh, lambda shape: init_alpha(shape, rank, draw, std, mean), self.mix_form
+        )
+        for factor in alpha_parameters(model).values():
+            factor.requires_grad_(trainable)
+        return model

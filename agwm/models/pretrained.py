@@ -1,0 +1,141 @@
+"""Load a sequence classifier and its tokenizer; tell which parameters no checkpoint holds."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from agwm.config import Model, Task
+from agwm.errors import UserError
+from agwm.models.tiny import tiny_tokenizer
+
+_SOURCE_ERRORS = (OSError, ValueError, KeyError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A classifier in float32 with a fresh head, and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    fresh: frozenset[str]  # names of the parameters that were not in the checkpoint
+
+
+def load_pretrained(config: Model, task: Task, head_seed: int) -> Pretrained:
+    """Classifier of `config` with the task's labels.
+
+    Args:
+        config: where the weights come from.
+        task: its labels; None makes one output and the squared error.
+        head_seed: seed of the freshly initialised parameters.
+
+    Raises:
+        UserError: the model cannot be had, is no sequence classifier, or fails its checksum.
+    """
+    folder = _package_folder(config)
+    if folder is not None:
+        _check_sha256(folder / "model.safetensors", config.sha256)
+        weights = load_file(folder / "model.safetensors")
+        source, tokenizer = None, AutoTokenizer.from_pretrained(folder)
+    elif config.name_or_path is None:
+        weights, source, tokenizer = _random_weights(config.config), None, tiny_tokenizer()
+    else:
+        weights, source = None, config.name_or_path
+        tokenizer = _from_hub(AutoTokenizer, source)
+    architecture = _architecture(config, task, source)
+    if len(tokenizer) < architecture.vocab_size / 2:
+        raise UserError(
+            f"model.name_or_path={source}: its tokenizer knows {len(tokenizer)} of the model's "
+            f"{architecture.vocab_size} tokens; are the tokenizer's files in the folder?"
+        )
+    classifier = AutoModelForSequenceClassification
+    if weights is not None:
+        classifier = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(architecture)]
+    # Freshly initialised parameters are drawn from torch's global generator as they are made.
+    torch.manual_seed(head_seed)
+    model, report = _from_hub(
+        classifier, source, config=architecture, state_dict=weights,
+        dtype=torch.float32, output_loading_info=True,
+    )  # fmt: skip
+    fresh = frozenset(report["missing_keys"])
+    if fresh == {name for name, _ in model.named_parameters()}:
+        raise UserError(f"model.name_or_path={source}: holds none of the model's weights")
+    return Pretrained(model, tokenizer, fresh)
+
+
+def head_parameters(model: PreTrainedModel) -> frozenset[str]:
+    """Names of the parameters outside the pretrained body, for a model built from its config."""
+    body = model.base_model_prefix + "."
+    return frozenset(name for name, _ in model.named_parameters() if not name.startswith(body))
+
+
+def _architecture(config: Model, task: Task, source: str | None) -> Any:
+    labels = task.labels
+    head = {"num_labels": 1, "problem_type": "regression"} if labels is None else {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: code for code, label in enumerate(labels)},
+        "problem_type": "single_label_classification",
+    }  # fmt: skip
+    if source is None:
+        return AutoConfig.for_model(**config.config, **head)
+    return _from_hub(AutoConfig, source, **head)
+
+
+def _from_hub(auto_class: Any, source: str | None, **options: Any) -> Any:
+    """`auto_class.from_pretrained`, with what goes wrong told in one line."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        return auto_class.from_pretrained(source, **options)
+    except _SOURCE_ERRORS as error:
+        if source is not None and Path(source).is_dir():
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"model.name_or_path={source}: this folder is no Hugging Face sequence "
+                f"classifier with its tokenizer ({reason})"
+            ) from error
+        raise UserError(
+            f"model.name_or_path={source}: neither a folder nor to be had from the Hub; check the "
+            f"name, or fetch it where there is a network (hf download {source}) and give the "
+            "folder: model.name_or_path=FOLDER"
+        ) from error
+
+
+def _package_folder(config: Model) -> Path | None:
+    """Model folder of the installed distribution that ships the weights; nothing is imported."""
+    if config.package is None:
+        return None
+    try:
+        found = metadata.distribution(config.package)
+    except metadata.PackageNotFoundError:
+        return None
+    return Path(str(found.locate_file(config.package_folder)))
+
+
+def _check_sha256(path: Path, expected: str | None) -> None:
+    with path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != expected:
+        raise UserError(
+            f"{path}: sha256 {actual} is not {expected}; the file is damaged or another one: "
+            "reinstall the package that holds it"
+        )
+
+
+def _random_weights(config: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Body of a model whose "checkpoint" is random, the same in every run."""
+    torch.manual_seed(0)
+    return AutoModel.from_config(AutoConfig.for_model(**config)).state_dict()

@@ -1,0 +1,105 @@
+"""A run's record: written once, whole or not at all."""
+
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+FILE = "record.json"
+_PACKAGES = ("agwm", "torch", "lightning", "transformers", "datasets", "torchmetrics",
+             "hydra-core", "numpy", "scipy", "wandb")  # fmt: skip
+
+
+@dataclass
+class Cost:
+    """What a run spent; a search step has two optimizer steps, one on W and one on alpha."""
+
+    forward_passes: int = 0
+    backward_passes: int = 0
+    optimizer_steps: int = 0
+    train_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Record:
+    """Content of `record.json`; `headline.value` is in percent, -100 to 100."""
+
+    status: str  # "ok" or "failed"
+    task: str
+    model: str
+    method: str
+    n_train: int | None
+    seed: int
+    sweep: str
+    config_hash: str
+    headline: dict[str, Any] | None = None
+    baseline: float | None = None  # headline of predicting the same for every text
+    metrics: dict[str, float] = field(default_factory=dict)
+    phases: list[dict[str, Any]] = field(default_factory=list)
+    cost: Cost = field(default_factory=Cost)
+    peak_memory_bytes: int | None = None
+    subsample_hash: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    git: dict[str, Any] | None = None
+    device: str | None = None
+    started_at: str = ""
+    finished_at: str = ""
+    error: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, folder: Path) -> None:
+        """Put `record.json` into `folder`."""
+        write_atomically(folder / FILE, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """A reader of `path` sees what was there before or all of `text`, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record in `folder`; None if there is none that can be read."""
+    try:
+        return json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that holds `folder`, and whether it is dirty; None outside of one."""
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # An installed package may lie inside somebody else's checkout.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != folder.resolve():
+            return None
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None

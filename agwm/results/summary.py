@@ -1,0 +1,28 @@
+"""The small table at the end of a run."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from agwm.results.record import Record
+
+
+def print_summary(record: Record, folder: Path) -> None:
+    """Headline, what a constant prediction gets, time, and where things lie."""
+    name, value = record.headline["name"], record.headline["value"]
+    table = Table(show_header=False, title=f"{record.method} on {record.task}, {record.model}, "
+                  f"seed {record.seed}", title_justify="left")  # fmt: skip
+    constant = "mean" if name in ("pearson", "spearman") else "majority class"
+    table.add_row(f"{name}", f"{value:.2f}")
+    table.add_row(f"{name} of the {constant}", f"{record.baseline:.2f}")
+    table.add_row("training", f"{record.cost.train_seconds:.1f} s, "
+                  f"{record.cost.forward_passes} forward and {record.cost.backward_passes} "
+                  "backward passes")  # fmt: skip
+    table.add_row("in all", f"{record.cost.total_seconds:.1f} s")
+    console = Console()
+    console.print(table)
+    # Paths are to be copied: never wrapped.
+    if (folder / "model").is_dir():
+        console.print(f"model:  {folder / 'model'}", soft_wrap=True, highlight=False)
+    console.print(f"record: {folder / 'record.json'}", soft_wrap=True, highlight=False)

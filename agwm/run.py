@@ -1,0 +1,166 @@
+"""One run, from its checked configuration to its record."""
+
+import json
+import logging
+import resource
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+from torch import nn
+
+from agwm.config import RunConfig
+from agwm.data.datamodule import GlueDataModule
+from agwm.method import Method
+from agwm.models.export import save_model
+from agwm.models.mixed import alpha_tensors, merge
+from agwm.models.pretrained import load_pretrained
+from agwm.paths import root
+from agwm.results.loggers import log_summary, run_loggers
+from agwm.results.record import Record, git_state, versions, write_atomically
+from agwm.seeding import derive
+from agwm.training.metrics import baseline, evaluate, predictions, scores
+from agwm.training.runner import LightningRunner
+
+
+def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
+    """Train, evaluate and export; the record is in `folder` before this returns or raises.
+
+    Args:
+        config: checked.
+        method: built from `config.method`.
+        folder: run directory; made if missing.
+        hash_: of `config`, for the record.
+
+    Raises:
+        UserError: data or model that cannot be had or used.
+        Exception: whatever else ended the run; both after `error.txt` and a failed record.
+    """
+    started = time.perf_counter()
+    transformers.utils.logging.disable_progress_bar()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "error.txt").unlink(missing_ok=True)
+    record = Record(
+        status="failed", task=config.task.name, model=config.model.name, method=method.name,
+        n_train=config.n_train, seed=config.seed, sweep=config.sweep, config_hash=hash_,
+        versions=versions(), git=git_state(root()), started_at=_now(),
+    )  # fmt: skip
+    plain = OmegaConf.to_container(OmegaConf.structured(config))
+    plain["method"] = {**plain["method"], **vars(method)}
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
+    log = _train_log(folder)
+    try:
+        with run_loggers(config, folder, hash_, record.started_at, plain) as loggers:
+            _train_and_evaluate(config, method, folder, record, loggers)
+            record.status = "ok"
+            values = {f"eval/{name}": value for name, value in record.metrics.items()}
+            log_summary(loggers, {"headline": record.headline["value"], **values})
+    except BaseException as error:
+        record.error = f"{type(error).__name__}: {error}"
+        log.error("failed: %s", record.error)
+        write_atomically(folder / "error.txt", traceback.format_exc())
+        raise
+    finally:
+        record.cost.total_seconds = time.perf_counter() - started
+        record.finished_at = _now()
+        record.peak_memory_bytes = _peak_memory()
+        record.write(folder)
+        log.info("record: %s, %.1f s", record.status, record.cost.total_seconds)
+        _close(log)
+    return record
+
+
+def _train_and_evaluate(
+    config: RunConfig, method: Method, folder: Path, record: Record, loggers: list[Any]
+) -> None:
+    log = logging.getLogger(__name__)
+    data = GlueDataModule(config.task, config.optim, config.seed, config.n_train, config.data_dir)
+    record.subsample_hash = data.train.digest()
+    log.info("%d training examples, subsample %s", len(data.train), record.subsample_hash)
+    loaded = load_pretrained(config.model, config.task, derive(config.seed, "head"))
+    data.tokenize_with(loaded.tokenizer)
+    runner = LightningRunner(config, loaded, data, loggers, method.plan())
+    record.cost, record.phases, record.device = runner.cost, runner.phases, _device(runner)
+    with runner.progress:
+        model = method.run(runner)
+    for phase in runner.phases:
+        log.info("%(name)s: %(steps)d steps in %(seconds).1f s", phase)
+    alpha = alpha_tensors(model)
+    if alpha:
+        save_file(alpha, folder / "alpha.safetensors")
+    model = merge(model)
+    _evaluate(config, model, data, runner, folder, record)
+    if config.save_model:
+        save_model(model, loaded.tokenizer, folder / "model")
+
+
+def _evaluate(
+    config: RunConfig,
+    model: nn.Module,
+    data: GlueDataModule,
+    runner: LightningRunner,
+    folder: Path,
+    record: Record,
+) -> None:
+    task = config.task
+    rows = []
+    for index, split in enumerate(task.evaluation):
+        examples = data.evaluation[split]
+        logits = runner.predict(model, split)
+        predicted = predictions(logits, task)
+        # Further splits keep their name in their metrics; the headline is the first split's.
+        suffix = f"/{split}" if index else ""
+        found = evaluate(predicted, examples, task)
+        record.metrics |= {name + suffix: value for name, value in found.items()}
+        columns = zip(examples.ids, examples.labels, predicted, scores(logits, task), strict=True)
+        names = ("id", "label", "prediction", "scores")
+        rows += [dict(zip(names, row, strict=True)) | ({"split": split} if suffix else {})
+                 for row in columns]  # fmt: skip
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    write_atomically(folder / "predictions.jsonl", lines)
+    headline, first = task.metrics[0], data.evaluation[task.evaluation[0]]
+    record.headline = {"name": headline, "value": 100 * record.metrics[headline]}
+    record.baseline = 100 * baseline(headline, data.constant_prediction(), first, task)
+
+
+def _train_log(folder: Path) -> logging.Logger:
+    """`train.log` of this run alone: several runs may follow each other in one process."""
+    log = logging.getLogger(__name__)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    return log
+
+
+def _close(log: logging.Logger) -> None:
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+
+
+def _device(runner: LightningRunner) -> str:
+    if runner.on_gpu:
+        return torch.cuda.get_device_name()
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def _peak_memory() -> int:
+    """Bytes: of the GPU where one was used, else of this process so far."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    # Kilobytes everywhere but on macOS, which counts bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,107 @@
+"""Command line: `python -m agwm.train [key=value ...]`; see `--help`."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from agwm.config import RunConfig, config_hash, register, run_dir, to_run_config
+from agwm.errors import UserError
+from agwm.method import build_method
+from agwm.paths import root
+from agwm.results.record import read_record
+
+_WANTS_TRACEBACK = bool(os.environ.get("HYDRA_FULL_ERROR"))
+register()
+
+_exit_codes: list[int] = []  # of the jobs of this process, which Hydra does not hand back
+
+
+@hydra.main(config_path=str(root() / "conf"), config_name="train", version_base="1.3")
+def job(cfg: DictConfig) -> None:
+    """One run. A failure is told and remembered, and does not stop the jobs that follow."""
+    with _told(_exit_codes.append):
+        _run_once(cfg)
+
+
+def main() -> None:
+    """Run the command line; exits with 0, 1 if a run failed, 2 for a mistake of the user."""
+    # Hydra then raises instead of printing lines of its own.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    with _told(_exit_codes.append):
+        job()
+    sys.exit(max(_exit_codes, default=0))
+
+
+def _run_once(cfg: DictConfig) -> None:
+    """Check, skip what is finished already, run, and print what came of it."""
+    config = to_run_config(cfg)
+    method = build_method(config.method)
+    folder, hash_ = run_dir(config), config_hash(config)
+    known = read_record(folder)
+    if known and known["status"] == "ok" and not config.force:
+        if known["config_hash"] != hash_:
+            raise UserError(
+                f"{folder}: holds a finished run of another configuration "
+                f"({known['config_hash']}, this one is {hash_}); give another runs_dir or sweep, "
+                "or force=true to replace it"
+            )
+        value, name = known["headline"]["value"], known["headline"]["name"]
+        print(f"finished already: {folder} ({name} {value:.2f}); force=true runs it again")
+        return
+    # Seconds of imports, which a mistake in the configuration is not to wait for.
+    from agwm.results.summary import print_summary
+    from agwm.run import run
+
+    print_summary(run(config, method, folder, hash_), folder)
+
+
+@contextmanager
+def _told(remember: Callable[[int], None]) -> Iterator[None]:
+    """Turn what is raised inside into one line on stderr and an exit code to `remember`."""
+    try:
+        yield
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if _WANTS_TRACEBACK:
+            raise
+        remember(2)
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command starts the run again", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if _WANTS_TRACEBACK:
+            raise
+        remember(1)
+        print(f"error: {type(error).__name__}: {' '.join(str(error).split())} (traceback: "
+              "error.txt in the run's directory, or HYDRA_FULL_ERROR=1)", file=sys.stderr)  # fmt: skip
+
+
+def _one_line(error: Exception) -> str:
+    """Hydra's and OmegaConf's messages without their line breaks and their advice on tracebacks."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    dropped = ("reference_type=", "object_type=", "full_key:", "Config search path", "provider=")
+    text = "; ".join(line for line in lines if not line.startswith(dropped))
+    return text + _close_match(text)
+
+
+def _close_match(text: str) -> str:
+    """What may have been meant by an unknown key, among the keys of the structured schema."""
+    if "not in" not in text or "Key '" not in text:
+        return ""
+    given = text.split("Key '")[1].split("'")[0]
+    group = text.split("Could not override '")[-1].split("'")[0].rpartition(".")[0]
+    node = OmegaConf.structured(RunConfig)
+    known = OmegaConf.select(node, group) if group else node
+    close = get_close_matches(given, [str(key) for key in known or ()], n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""One fit of a model by a method: a LightningModule that holds both."""
+
+import math
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn import Module
+from torch.nn.utils import clip_grad_norm_
+from transformers import get_linear_schedule_with_warmup
+
+from agwm.config import Optim
+from agwm.errors import RunError
+from agwm.method import Batch, Method
+from agwm.numerics.rng import dropout_masks
+from agwm.seeding import derive
+
+
+def warmup_steps(optim: Optim, total_steps: int) -> int:
+    """Steps of linear warm-up; the ratio is rounded up, as Hugging Face does."""
+    if optim.warmup_steps is not None:
+        return optim.warmup_steps
+    return math.ceil(round(optim.warmup_ratio * total_steps, 9))
+
+
+class PassCounter:
+    """Counts forward passes in training, whatever calls the model."""
+
+    def __init__(self, model: Module) -> None:
+        self.forward = 0
+        self._hook = model.register_forward_pre_hook(self._count)
+
+    def _count(self, module: Module, inputs: Any) -> None:
+        self.forward += module.training
+
+    def close(self) -> None:
+        """Take the hook away."""
+        self._hook.remove()
+
+
+class FineTuneModule(LightningModule):
+    """Fit `model` with the hooks of `method`; manual optimization, so that the order is here.
+
+    Args:
+        model: sequence classifier, mixed or plain.
+        method: gives groups, optimizer, gradients and what follows a step.
+        optim: the recipe.
+        steps: optimizer steps of the whole fit, for the schedule.
+        seed: of the run; step t draws its dropout masks from the stream (seed, "dropout", t).
+    """
+
+    def __init__(self, model: Module, method: Method, optim: Optim, steps: int, seed: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.method = method
+        self.optim = optim
+        self.steps = steps
+        self.seed = seed
+        self.step = 0
+        self.backward_passes = 0
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.method.build_optimizer(
+            self.method.parameter_groups(self.model, self.optim)
+        )
+        warmup = warmup_steps(self.optim, self.steps)
+        schedule = get_linear_schedule_with_warmup(optimizer, warmup, self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_fit_start(self) -> None:
+        # from_pretrained returns the model in eval mode, and Lightning leaves it there.
+        self.model.train()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        optimizer.zero_grad()
+        with dropout_masks(derive(self.seed, "dropout", self.step)):
+            loss = self.method.backward(self.model, batch, self._backward)
+        if not loss.isfinite():
+            raise RunError(f"finetune, step {self.step}: the loss is {loss.item()}")
+        clipped = [parameter for group in optimizer.param_groups
+                   if group.get("clipped", True) for parameter in group["params"]]  # fmt: skip
+        clip_grad_norm_(clipped, self.optim.max_grad_norm)
+        self.method.transform_gradients(self.model)
+        lr = schedule.get_last_lr()[0]
+        optimizer.step()
+        schedule.step()
+        self.method.after_step(self.model)
+        self.step += 1
+        self.log_dict({"finetune/step": self.step, "finetune/loss": loss, "finetune/lr": lr})
+
+    def _backward(self, loss: Tensor) -> None:
+        self.backward_passes += 1
+        self.manual_backward(loss)
