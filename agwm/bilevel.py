@@ -27,25 +27,38 @@ CHOICES = {
     "shared_masks": (True, False),  # one dropout mask for all passes over a step's inner batch
 }
 _PAPER = {
-    "hypergradient": "finite_difference", "order": "w_alpha", "fd_center": "w", "fd_scale": "eta",
-    "precondition": "none", "shared_masks": True, "alpha_weight_decay": 0.01,
-}  # fmt: skip
+    "hypergradient": "finite_difference",
+    "order": "w_alpha",
+    "fd_center": "w",
+    "fd_scale": "eta",
+    "precondition": "none",
+    "shared_masks": True,
+    "alpha_weight_decay": 0.01,
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": _PAPER,
     # Released script with the library version it pins, whose restore and roll-back do nothing.
-    "released": _PAPER | {
-        "order": "released", "fd_center": "w_prime", "fd_scale": "one",
-        "precondition": "tensor_rms", "shared_masks": False, "alpha_weight_decay": 0.0,
+    "released": _PAPER
+    | {
+        "order": "released",
+        "fd_center": "w_prime",
+        "fd_scale": "one",
+        "precondition": "tensor_rms",
+        "shared_masks": False,
+        "alpha_weight_decay": 0.0,
     },
     # What the released script asks of that library.
-    "rollback": _PAPER | {
-        "order": "rollback", "fd_center": "w_prime", "fd_scale": "one",
+    "rollback": _PAPER
+    | {
+        "order": "rollback",
+        "fd_center": "w_prime",
+        "fd_scale": "one",
         "precondition": "tensor_rms",
     },
     "first_order": _PAPER | {"hypergradient": "none"},
     # Derivative of the AdamW step that is really taken, its momentum ignored.
     "adam_unrolled": _PAPER | {"precondition": "adam"},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +82,9 @@ class SearchSettings:
     def __post_init__(self) -> None:
         for key, choices in CHOICES.items():
             value = getattr(self, key)
-            require(value in choices, f"method.{key}", value,
-                    "one of " + ", ".join(map(str, choices)))  # fmt: skip
+            require(
+                value in choices, f"method.{key}", value, "one of " + ", ".join(map(str, choices))
+            )
         positive = 0 < self.fd_radius < math.inf
         require(positive, "method.fd_radius", self.fd_radius, "a number > 0")
         require(0 <= self.alpha_lr < math.inf, "method.alpha_lr", self.alpha_lr, "a number >= 0")

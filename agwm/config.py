@@ -48,8 +48,12 @@ class Task:
         known = bool(self.metrics) and all(metric in allowed for metric in self.metrics)
         require(known, "task.metrics", self.metrics, "some of " + ", ".join(allowed))
         binary = self.labels is not None and len(self.labels) == 2
-        require("f1" not in self.metrics or binary, "task.metrics", self.metrics,
-                "without f1 unless there are two labels")  # fmt: skip
+        require(
+            "f1" not in self.metrics or binary,
+            "task.metrics",
+            self.metrics,
+            "without f1 unless there are two labels",
+        )
         require(bool(self.evaluation), "task.evaluation", self.evaluation, "one or more splits")
 
 
@@ -83,8 +87,12 @@ class Optim:
         require(0 <= self.lr < math.inf, "optim.lr", self.lr, "a number >= 0")
         require(self.epochs is None or self.epochs >= 1, "optim.epochs", self.epochs, ">= 1")
         require(self.steps is None or self.steps >= 1, "optim.steps", self.steps, ">= 1 or null")
-        require((self.epochs is None) != (self.steps is None), "optim.epochs", self.epochs,
-                f"null if optim.steps is set, and only then (optim.steps={self.steps})")  # fmt: skip
+        require(
+            (self.epochs is None) != (self.steps is None),
+            "optim.epochs",
+            self.epochs,
+            f"null if optim.steps is set, and only then (optim.steps={self.steps})",
+        )
         require(self.batch_size >= 1, "optim.batch_size", self.batch_size, ">= 1")
         require(0 <= self.warmup_ratio <= 1, "optim.warmup_ratio", self.warmup_ratio, "in [0, 1]")
         warmup_valid = self.warmup_steps is None or self.warmup_steps >= 0
@@ -105,13 +113,21 @@ class Trainer:
 
     def __post_init__(self) -> None:
         accelerators = ("auto", "cpu", "gpu", "cuda", "mps")
-        require(self.accelerator in accelerators, "trainer.accelerator", self.accelerator,
-                "one of " + ", ".join(accelerators))  # fmt: skip
+        require(
+            self.accelerator in accelerators,
+            "trainer.accelerator",
+            self.accelerator,
+            "one of " + ", ".join(accelerators),
+        )
         # One run is one process; many runs go side by side.
         require(self.devices == 1, "trainer.devices", self.devices, "1")
         precisions = ("32-true", "bf16-mixed")
-        require(self.precision in precisions, "trainer.precision", self.precision,
-                "one of " + ", ".join(precisions))  # fmt: skip
+        require(
+            self.precision in precisions,
+            "trainer.precision",
+            self.precision,
+            "one of " + ", ".join(precisions),
+        )
         require(self.threads is None or self.threads >= 1, "trainer.threads", self.threads, ">= 1")
 
 
@@ -182,10 +198,14 @@ def run_dir(config: RunConfig) -> Path:
     """
     n_train = "full" if config.n_train is None else config.n_train
     return Path(
-        config.runs_dir, config.sweep, config.task.name, config.model.name,
-        "+".join([config.method["name"], *_differences(config)]), f"n{n_train}",
+        config.runs_dir,
+        config.sweep,
+        config.task.name,
+        config.model.name,
+        "+".join([config.method["name"], *_differences(config)]),
+        f"n{n_train}",
         f"seed{config.seed}",
-    )  # fmt: skip
+    )
 
 
 def _differences(config: RunConfig) -> list[str]:

@@ -27,8 +27,12 @@ class Mixture:
 
     def __post_init__(self) -> None:
         whole = isinstance(self.rank, int) and not isinstance(self.rank, bool) and self.rank >= 1
-        require(whole or self.rank == "full", "method.rank", self.rank, 'a whole number >= 1 or "full"')
-        require(self.mix_form in FORMS, "method.mix_form", self.mix_form, "one of " + ", ".join(FORMS))
+        require(
+            whole or self.rank == "full", "method.rank", self.rank, 'a whole number >= 1 or "full"'
+        )
+        require(
+            self.mix_form in FORMS, "method.mix_form", self.mix_form, "one of " + ", ".join(FORMS)
+        )
         std, mean = self.alpha_init_std, self.alpha_init_mean
         require(0 <= std < float("inf"), "method.alpha_init_std", std, "a number >= 0")
         require(0 <= mean <= 1, "method.alpha_init_mean", mean, "in [0, 1]")
@@ -50,7 +54,10 @@ class Mixture:
         rank = None if self.rank == "full" else self.rank
         mean, std = self.alpha_init_mean, self.alpha_init_std
         mix_pretrained(
-            model, runner.fresh, lambda shape: init_alpha(shape, rank, draw, std, mean), self.mix_form
+            model,
+            runner.fresh,
+            lambda shape: init_alpha(shape, rank, draw, std, mean),
+            self.mix_form,
         )
         for factor in alpha_parameters(model).values():
             factor.requires_grad_(trainable)

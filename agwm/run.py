@@ -48,10 +48,18 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "error.txt").unlink(missing_ok=True)
     record = Record(
-        status="failed", task=config.task.name, model=config.model.name, method=method.name,
-        n_train=config.n_train, seed=config.seed, sweep=config.sweep, config_hash=hash_,
-        versions=versions(), git=git_state(root()), started_at=_now(),
-    )  # fmt: skip
+        status="failed",
+        task=config.task.name,
+        model=config.model.name,
+        method=method.name,
+        n_train=config.n_train,
+        seed=config.seed,
+        sweep=config.sweep,
+        config_hash=hash_,
+        versions=versions(),
+        git=git_state(root()),
+        started_at=_now(),
+    )
     plain = OmegaConf.to_container(OmegaConf.structured(config))
     plain["method"] = {**plain["method"], **vars(method)}
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
@@ -121,8 +129,10 @@ def _evaluate(
         record.metrics |= {name + suffix: value for name, value in found.items()}
         columns = zip(examples.ids, examples.labels, predicted, scores(logits, task), strict=True)
         names = ("id", "label", "prediction", "scores")
-        rows += [dict(zip(names, row, strict=True)) | ({"split": split} if suffix else {})
-                 for row in columns]  # fmt: skip
+        rows += [
+            dict(zip(names, row, strict=True)) | ({"split": split} if suffix else {})
+            for row in columns
+        ]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     write_atomically(folder / "predictions.jsonl", lines)
     headline, first = task.metrics[0], data.evaluation[task.evaluation[0]]

@@ -79,8 +79,11 @@ def _told(remember: Callable[[int], None]) -> Iterator[None]:
         if _WANTS_TRACEBACK:
             raise
         remember(1)
-        print(f"error: {type(error).__name__}: {' '.join(str(error).split())} (traceback: "
-              "error.txt in the run's directory, or HYDRA_FULL_ERROR=1)", file=sys.stderr)  # fmt: skip
+        print(
+            f"error: {type(error).__name__}: {' '.join(str(error).split())} (traceback: "
+            "error.txt in the run's directory, or HYDRA_FULL_ERROR=1)",
+            file=sys.stderr,
+        )
 
 
 def _one_line(error: Exception) -> str:

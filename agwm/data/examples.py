@@ -28,6 +28,7 @@ class Examples:
 
     def take(self, indices: Sequence[int]) -> "Examples":
         """The examples at `indices`, in that order."""
+
         def pick(column: list[Any]) -> list[Any]:
             return [column[index] for index in indices]
 
@@ -36,7 +37,9 @@ class Examples:
 
     def digest(self) -> str:
         """Twelve hex digits over ids, texts and labels, whatever their order."""
-        rows = sorted(json.dumps(row) for row in zip(self.ids, self.texts, self.labels, strict=True))
+        rows = sorted(
+            json.dumps(row) for row in zip(self.ids, self.texts, self.labels, strict=True)
+        )
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
 
 
@@ -60,9 +63,7 @@ def load_examples(task: Task, split: str, data_dir: str | None) -> Examples:
         rows, origin = _from_hub(task, split), f"{task.hub}, {task.name}, {split}"
     for column in [*task.columns, "label"]:
         if column not in rows[0]:
-            raise UserError(
-                f"{origin}: no column {column!r} among {', '.join(map(repr, rows[0]))}"
-            )
+            raise UserError(f"{origin}: no column {column!r} among {', '.join(map(repr, rows[0]))}")
     return Examples(
         ids=[row.get("idx", number) for number, row in enumerate(rows)],
         texts=[_texts(row, task, origin, number) for number, row in enumerate(rows, start=1)],

@@ -23,7 +23,9 @@ def subsample(num_examples: int, keep: int | None, seed: int) -> list[int]:
     return stream(seed, "subsample").permutation(num_examples)[:keep].tolist()
 
 
-def split(num_examples: int, inner_fraction: float, seed: int, k: int) -> tuple[list[int], list[int]]:
+def split(
+    num_examples: int, inner_fraction: float, seed: int, k: int
+) -> tuple[list[int], list[int]]:
     """Indices of the inner and of the outer part of random split `k`; disjoint, all together.
 
     Raises:

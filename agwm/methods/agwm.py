@@ -56,15 +56,21 @@ class AGWM(Method, Mixture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.preset in PRESETS, "method.preset", self.preset, "one of " + ", ".join(PRESETS))
+        require(
+            self.preset in PRESETS, "method.preset", self.preset, "one of " + ", ".join(PRESETS)
+        )
         for key, value in PRESETS[self.preset].items():
             if getattr(self, key) is None:
                 setattr(self, key, value)
         require(self.num_searches >= 0, "method.num_searches", self.num_searches, ">= 0")
         epochs = self.finetune_epochs
         require(epochs is None or epochs >= 1, "method.finetune_epochs", epochs, ">= 1 or null")
-        require(self.average in AVERAGES, "method.average", self.average,
-                "one of " + ", ".join(AVERAGES))  # fmt: skip
+        require(
+            self.average in AVERAGES,
+            "method.average",
+            self.average,
+            "one of " + ", ".join(AVERAGES),
+        )
         self.settings()
 
     def settings(self) -> SearchSettings:
@@ -81,10 +87,14 @@ class AGWM(Method, Mixture):
     def plan(self) -> list[Phase]:
         settings = self.settings()
         searches = [
-            Phase(f"search {k + 1}/{self.num_searches}", settings.epochs,
-                  share=settings.inner_fraction, passes=settings.passes)
+            Phase(
+                f"search {k + 1}/{self.num_searches}",
+                settings.epochs,
+                share=settings.inner_fraction,
+                passes=settings.passes,
+            )
             for k in range(self.num_searches)
-        ]  # fmt: skip
+        ]
         return [*searches, Phase("finetune", self.finetune_epochs)]
 
     def run(self, runner: Runner) -> Module:

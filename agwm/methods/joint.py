@@ -27,8 +27,9 @@ class Joint(Method, Mixture):
     """Fine-tuning of a mixed model, alpha a parameter like others but for its learning rate."""
 
     neutral: ClassVar[dict[str, Any] | None] = {
-        "alpha_init_std": 0.0, "alpha_lr": 0.0,
-    }  # fmt: skip
+        "alpha_init_std": 0.0,
+        "alpha_lr": 0.0,
+    }
 
     alpha_lr: float
     alpha_weight_decay: float
@@ -48,8 +49,12 @@ class Joint(Method, Mixture):
 
         alpha = alpha_parameters(model)
         weights = [name for name, _ in model.named_parameters() if name not in alpha]
-        own = {"params": list(alpha.values()), "lr": self.alpha_lr,
-               "weight_decay": self.alpha_weight_decay, "clipped": False}  # fmt: skip
+        own = {
+            "params": list(alpha.values()),
+            "lr": self.alpha_lr,
+            "weight_decay": self.alpha_weight_decay,
+            "clipped": False,
+        }
         return [*weight_groups(model, optim.lr, optim.weight_decay, weights), own]
 
     def after_step(self, model: Module) -> None:

@@ -68,9 +68,13 @@ def load_pretrained(config: Model, task: Task, head_seed: int) -> Pretrained:
     # Freshly initialised parameters are drawn from torch's global generator as they are made.
     torch.manual_seed(head_seed)
     model, report = _from_hub(
-        classifier, source, config=architecture, state_dict=weights,
-        dtype=torch.float32, output_loading_info=True,
-    )  # fmt: skip
+        classifier,
+        source,
+        config=architecture,
+        state_dict=weights,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
     fresh = frozenset(report["missing_keys"])
     if fresh == {name for name, _ in model.named_parameters()}:
         raise UserError(f"model.name_or_path={source}: holds none of the model's weights")
@@ -85,11 +89,15 @@ def head_parameters(model: PreTrainedModel) -> frozenset[str]:
 
 def _architecture(config: Model, task: Task, source: str | None) -> Any:
     labels = task.labels
-    head = {"num_labels": 1, "problem_type": "regression"} if labels is None else {
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: code for code, label in enumerate(labels)},
-        "problem_type": "single_label_classification",
-    }  # fmt: skip
+    head = (
+        {"num_labels": 1, "problem_type": "regression"}
+        if labels is None
+        else {
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: code for code, label in enumerate(labels)},
+            "problem_type": "single_label_classification",
+        }
+    )
     if source is None:
         return AutoConfig.for_model(**config.config, **head)
     return _from_hub(AutoConfig, source, **head)

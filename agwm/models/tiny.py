@@ -25,5 +25,8 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **_SPECIAL,
-                                   model_input_names=BertTokenizerFast.model_input_names)  # fmt: skip
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        **_SPECIAL,
+        model_input_names=BertTokenizerFast.model_input_names,
+    )

@@ -6,7 +6,7 @@ a2 (r x M) with entries in [0, 1]:
     product   W~ = (1/r) (a1 a2) * W + (1/r) ((1 - a1) (1 - a2)) * W0      section 3.2, the default
     convex    W~ = A * W + (1 - A) * W0,  A = (1/r) a1 a2                  section 3.1, low rank
 
-Full rank is A itself, N x M, and the convex form (section 3.1); there is no product of factors then.
+Full rank is A itself, N x M, in the convex form (section 3.1): it has no factors to multiply.
 The product form is no interpolation: its coefficients sum to 1 only where a1 and a2 are both 0 or
 both 1, and at W = W0 it shrinks the pretrained weight (by 0.4 % at the default start).
 """
@@ -48,7 +48,9 @@ def alpha_shape(alpha: Alpha) -> tuple[int, int]:
     return alpha[0].shape[0], alpha[-1].shape[1]
 
 
-def init_alpha(shape: tuple[int, int], rank: int | None, draw, std: float, mean: float = 1.0) -> Alpha:
+def init_alpha(
+    shape: tuple[int, int], rank: int | None, draw, std: float, mean: float = 1.0
+) -> Alpha:
     """Attention parameters from N(mean, std), clipped to [0, 1] (paper, appendix D.1).
 
     Args:

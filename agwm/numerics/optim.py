@@ -30,11 +30,17 @@ def weight_groups(
     }
     with_decay = decayed(model)
     return [
-        {"params": [p for n, p in trained.items() if n in with_decay],
-         "lr": lr, "weight_decay": weight_decay},
-        {"params": [p for n, p in trained.items() if n not in with_decay],
-         "lr": lr, "weight_decay": 0.0},
-    ]  # fmt: skip
+        {
+            "params": [p for n, p in trained.items() if n in with_decay],
+            "lr": lr,
+            "weight_decay": weight_decay,
+        },
+        {
+            "params": [p for n, p in trained.items() if n not in with_decay],
+            "lr": lr,
+            "weight_decay": 0.0,
+        },
+    ]
 
 
 def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:

@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def dropout_masks(seed: int) -> Iterator[None]:
-    """Draw the masks inside from `seed`, on the CPU and the current GPU; the outer state is untouched.
+    """Draw the masks inside from `seed`, on CPU and current GPU; the outer state is untouched.
 
     Two passes of the same shape under the same seed see the same masks.
     """

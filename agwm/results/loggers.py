@@ -22,8 +22,11 @@ class MetricsCsv(CSVLogger):
         """Write one row; keys are `<phase>/<name>`, among them `<phase>/step`."""
         phases = {key.split("/")[0] for key in metrics if "/" in key}
         for phase in sorted(phases):
-            row = {key.split("/", 1)[1]: value for key, value in metrics.items()
-                   if key.startswith(f"{phase}/")}  # fmt: skip
+            row = {
+                key.split("/", 1)[1]: value
+                for key, value in metrics.items()
+                if key.startswith(f"{phase}/")
+            }
             super().log_metrics({"phase": phase, **row}, int(row["step"]))
 
     def log_hyperparams(self, params: Any = None) -> None:
@@ -79,9 +82,15 @@ def _wandb_run(
         config=plain,
         reinit="create_new",
         # No console capture, no machine or repository details: a log is made to be shared.
-        settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False,
-                                x_disable_meta=True, x_disable_stats=True),
-    )  # fmt: skip
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            disable_git=True,
+            save_code=False,
+            x_disable_meta=True,
+            x_disable_stats=True,
+        ),
+    )
     with run:
         for phase in ("search", "finetune"):
             run.define_metric(f"{phase}/step", hidden=True)

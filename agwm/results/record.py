@@ -11,8 +11,18 @@ from typing import Any
 
 SCHEMA_VERSION = 1
 FILE = "record.json"
-_PACKAGES = ("agwm", "torch", "lightning", "transformers", "datasets", "torchmetrics",
-             "hydra-core", "numpy", "scipy", "wandb")  # fmt: skip
+_PACKAGES = (
+    "agwm",
+    "torch",
+    "lightning",
+    "transformers",
+    "datasets",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+    "scipy",
+    "wandb",
+)
 
 
 @dataclass
@@ -92,6 +102,7 @@ def versions() -> dict[str, str]:
 
 def git_state(folder: Path) -> dict[str, Any] | None:
     """Commit of the checkout that holds `folder`, and whether it is dirty; None outside of one."""
+
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -11,14 +11,20 @@ from agwm.results.record import Record
 def print_summary(record: Record, folder: Path) -> None:
     """Headline, what a constant prediction gets, time, and where things lie."""
     name, value = record.headline["name"], record.headline["value"]
-    table = Table(show_header=False, title=f"{record.method} on {record.task}, {record.model}, "
-                  f"seed {record.seed}", title_justify="left")  # fmt: skip
+    table = Table(
+        show_header=False,
+        title=f"{record.method} on {record.task}, {record.model}, seed {record.seed}",
+        title_justify="left",
+    )
     constant = "mean" if name in ("pearson", "spearman") else "majority class"
     table.add_row(f"{name}", f"{value:.2f}")
     table.add_row(f"{name} of the {constant}", f"{record.baseline:.2f}")
-    table.add_row("training", f"{record.cost.train_seconds:.1f} s, "
-                  f"{record.cost.forward_passes} forward and {record.cost.backward_passes} "
-                  "backward passes")  # fmt: skip
+    table.add_row(
+        "training",
+        f"{record.cost.train_seconds:.1f} s, "
+        f"{record.cost.forward_passes} forward and {record.cost.backward_passes} "
+        "backward passes",
+    )
     table.add_row("in all", f"{record.cost.total_seconds:.1f} s")
     console = Console()
     console.print(table)

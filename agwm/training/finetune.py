@@ -79,8 +79,12 @@ class FineTuneModule(LightningModule):
             loss = self.method.backward(self.model, batch, self._backward)
         if not loss.isfinite():
             raise RunError(f"finetune, step {self.step}: the loss is {loss.item()}")
-        clipped = [parameter for group in optimizer.param_groups
-                   if group.get("clipped", True) for parameter in group["params"]]  # fmt: skip
+        clipped = [
+            parameter
+            for group in optimizer.param_groups
+            if group.get("clipped", True)
+            for parameter in group["params"]
+        ]
         clip_grad_norm_(clipped, self.optim.max_grad_norm)
         self.method.transform_gradients(self.model)
         lr = schedule.get_last_lr()[0]

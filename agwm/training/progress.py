@@ -21,18 +21,25 @@ class RunProgress(Callback):
     """
 
     def __init__(self, phases: list[Phase], steps: list[int], shown: bool = True) -> None:
-        self.plan = [(phase.name, count, phase.passes) for phase, count in
-                     zip(phases, steps, strict=True)]  # fmt: skip
+        self.plan = [
+            (phase.name, count, phase.passes) for phase, count in zip(phases, steps, strict=True)
+        ]
         self.index = -1
         self.started = 0.0
         self.shown = shown
         self.bar = Progress(
-            TextColumn("{task.description:<12}"), TextColumn("step {task.fields[step]:>9}"),
-            BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), console=Console(file=sys.stderr),
-            disable=not (shown and sys.stderr.isatty()), transient=True,
+            TextColumn("{task.description:<12}"),
+            TextColumn("step {task.fields[step]:>9}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            disable=not (shown and sys.stderr.isatty()),
+            transient=True,
             speed_estimate_period=300,
-        )  # fmt: skip
+        )
         total = sum(count * passes for _, count, passes in self.plan)
         self.task = self.bar.add_task("start", total=total, step="")
 
@@ -57,5 +64,8 @@ class RunProgress(Callback):
             name, count, _ = self.plan[self.index]
             seconds = time.perf_counter() - self.started
             left = len(self.plan) - self.index - 1
-            print(f"{name}: {count} steps in {seconds:.1f} s, {left} more to come",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            print(
+                f"{name}: {count} steps in {seconds:.1f} s, {left} more to come",
+                file=sys.stderr,
+                flush=True,
+            )

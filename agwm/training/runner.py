@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 from numpy.random import Generator
 from torch.nn import Module
@@ -27,9 +27,11 @@ from agwm.training.search import BilevelSearchModule
 
 # They concern what is chosen here on purpose.
 _EXPECTED_WARNINGS = (
-    ".*does not have many workers.*", ".*in eval mode at the start of training.*",
-    ".*Experiment logs directory.*", ".*LeafSpec.*",
-)  # fmt: skip
+    ".*does not have many workers.*",
+    ".*in eval mode at the start of training.*",
+    ".*Experiment logs directory.*",
+    ".*LeafSpec.*",
+)
 
 
 class LightningRunner:
@@ -58,8 +60,9 @@ class LightningRunner:
         self.loggers = loggers
         self.cost = Cost()
         self.phases: list[dict[str, Any]] = []
-        self.progress = RunProgress(plan, [self._planned_steps(p) for p in plan],
-                                    config.trainer.progress)  # fmt: skip
+        self.progress = RunProgress(
+            plan, [self._planned_steps(p) for p in plan], config.trainer.progress
+        )
         self.on_gpu = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
         self._model = loaded.model
         self._names = iter([phase.name for phase in plan])
@@ -114,9 +117,12 @@ class LightningRunner:
         # A Trainer that has reached its last epoch does nothing the second time: one each.
         # Lightning's step counter counts both optimizers of a search: epochs end it.
         trainer = self._trainer(
-            precision, logger=self.loggers, max_epochs=epochs, max_steps=max_steps or -1,
+            precision,
+            logger=self.loggers,
+            max_epochs=epochs,
+            max_steps=max_steps or -1,
             callbacks=[self.progress],
-        )  # fmt: skip
+        )
         counter = PassCounter(module.model)
         started = time.perf_counter()
         try:
@@ -131,21 +137,32 @@ class LightningRunner:
         self.cost.backward_passes += module.backward_passes
         self.cost.optimizer_steps += trainer.global_step
         self.cost.train_seconds += seconds
-        self.phases.append({
-            "name": next(self._names), "steps": module.step, "epochs": epochs, "seconds": seconds,
-        })  # fmt: skip
+        self.phases.append(
+            {
+                "name": next(self._names),
+                "steps": module.step,
+                "epochs": epochs,
+                "seconds": seconds,
+            }
+        )
 
     def _trainer(self, precision: str, **options: Any) -> Trainer:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         for pattern in _EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", pattern)
         return Trainer(
-            accelerator=self.config.trainer.accelerator, devices=self.config.trainer.devices,
-            precision=precision, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, log_every_n_steps=1, use_distributed_sampler=False,
+            accelerator=self.config.trainer.accelerator,
+            devices=self.config.trainer.devices,
+            precision=precision,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=1,
+            use_distributed_sampler=False,
             # On the CPU all kernels in use are deterministic; the flag would only slow them.
-            deterministic=self.on_gpu or None, **options,
-        )  # fmt: skip
+            deterministic=self.on_gpu or None,
+            **options,
+        )
 
     def _length(self, batches: int, epochs: int | None) -> tuple[int, int]:
         """Epochs to go through, and the optimizer steps after which to stop."""

@@ -70,8 +70,15 @@ class BilevelSearchModule(LightningModule):
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         settings, optim = self.settings, self.optim
         weights = adamw(weight_groups(self.model, optim.lr, optim.weight_decay, self._weights))
-        alpha = adamw([{"params": list(self._alpha.values()), "lr": settings.alpha_lr,
-                        "weight_decay": settings.alpha_weight_decay}])  # fmt: skip
+        alpha = adamw(
+            [
+                {
+                    "params": list(self._alpha.values()),
+                    "lr": settings.alpha_lr,
+                    "weight_decay": settings.alpha_weight_decay,
+                }
+            ]
+        )
         # The search is shorter than the fit that optim.warmup_steps is meant for.
         warmup = warmup_steps(Optim(**{**vars(optim), "warmup_steps": None}), self.steps)
         return [weights, alpha], [
@@ -135,7 +142,12 @@ class BilevelSearchModule(LightningModule):
         return loss.detach(), list(found[len(weights) :]) if keep else None
 
     def _step_alpha(
-        self, inner: Batch, outer: Batch, start: Tensors | None, at_start: Tensors | None, eta: float
+        self,
+        inner: Batch,
+        outer: Batch,
+        start: Tensors | None,
+        at_start: Tensors | None,
+        eta: float,
     ) -> dict[str, Any]:
         """AdamW step of alpha on the hypergradient; what is to be logged of it."""
         settings = self.settings
@@ -229,9 +241,13 @@ class BilevelSearchModule(LightningModule):
         alpha = torch.cat([a.detach().flatten() for a in self._alpha_values()])
         at_bounds = ((alpha == 0) | (alpha == 1)).float()
         values |= {
-            "k": self.k + 1, "step": self.k * self.steps + self.step, "alpha_mean": alpha.mean(),
-            "alpha_min": alpha.min(), "alpha_max": alpha.max(), "alpha_at_bounds": at_bounds.mean(),
-        }  # fmt: skip
+            "k": self.k + 1,
+            "step": self.k * self.steps + self.step,
+            "alpha_mean": alpha.mean(),
+            "alpha_min": alpha.min(),
+            "alpha_max": alpha.max(),
+            "alpha_at_bounds": at_bounds.mean(),
+        }
         self.log_dict({f"search/{name}": value for name, value in values.items()})
 
 
