@@ -1,0 +1,290 @@
+"""The search step, driven as Lightning drives it, on the tiny model."""
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import nn
+
+from agwm.bilevel import PRESETS, SearchSettings
+from agwm.config import Optim
+from agwm.data.datamodule import GlueDataModule
+from agwm.errors import RunError
+from agwm.models.mixed import alpha_parameters, mix_pretrained, mixed_linears
+from agwm.models.pretrained import load_pretrained
+from agwm.numerics import hypergradient as hg
+from agwm.numerics.mixing import init_alpha
+from agwm.training.search import BilevelSearchModule
+
+OPTIM = Optim(lr=1e-2, epochs=1, batch_size=8, warmup_ratio=0.0, weight_decay=0.01)
+PAPER = {
+    **PRESETS["paper"], "fd_radius": 0.01, "alpha_lr": 0.1, "alpha_every": 1, "epochs": 1,
+    "inner_fraction": 0.8,
+}  # fmt: skip
+
+
+def settings(preset="paper", **changes):
+    return SearchSettings(**{**PAPER, **PRESETS[preset], **changes})
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
+
+    from agwm.config import register, to_run_config
+    from agwm.paths import root
+
+    register()
+    with initialize_config_dir(str(root() / "conf"), version_base="1.3"):
+        cfg = compose("train", ["model=tiny", "n_train=50"], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        config = to_run_config(cfg)
+    data = GlueDataModule(config.task, OPTIM, 0, 50, None)
+    pretrained = load_pretrained(config.model, config.task, head_seed=1)
+    data.tokenize_with(pretrained.tokenizer)
+    return pretrained, data
+
+
+def mixed_model(pretrained, std=0.1, rank=1):
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(shape):
+        return torch.randn(shape, generator=generator)
+
+    model = copy.deepcopy(pretrained.model)
+    return mix_pretrained(model, pretrained.fresh, lambda s: init_alpha(s, rank, draw, std, 0.7))
+
+
+def fit(module, data, callback=None, steps=None):
+    trainer = Trainer(
+        accelerator="cpu", logger=False, max_epochs=module.settings.epochs,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        limit_train_batches=steps, callbacks=[callback] if callback else None,
+    )  # fmt: skip
+    trainer.fit(module, data.search_dataloader(module.k, module.settings.inner_fraction))
+    return module
+
+
+def searched(loaded, preset="paper", steps=3, callback=None, seed=0, k=0, **changes):
+    pretrained, data = loaded
+    module = BilevelSearchModule(
+        mixed_model(pretrained), settings(preset, **changes), OPTIM, steps=5, seed=seed, k=k
+    )
+    return fit(module, data, callback, steps)
+
+
+class Watch(Callback):
+    """Weights, alpha and Adam's step counter after every iteration."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, module, *_):
+        optimizer = trainer.optimizers[0]
+        counters = {int(state["step"]) for state in optimizer.state.values()}
+        self.seen.append({
+            "weights": [w.detach().clone() for w in module._weights.values()],
+            "alpha": torch.cat([a.detach().flatten() for a in module._alpha.values()]),
+            "counters": counters, "logged": dict(trainer.logged_metrics),
+        })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("preset", "counters"),
+    [("paper", [1, 2, 3]), ("rollback", [1, 2, 3]), ("released", [1, 3, 5]),
+     ("first_order", [1, 2, 3]), ("adam_unrolled", [1, 2, 3])],
+)  # fmt: skip
+def test_adam_counts_the_steps_of_w(loaded, preset, counters):
+    watch = Watch()
+    searched(loaded, preset, callback=watch)
+    assert [seen["counters"] for seen in watch.seen] == [{count} for count in counters]
+
+
+def test_paper_leaves_w_at_its_adamw_step_bit_for_bit(loaded):
+    """Two iterations move W as they would if alpha were only read: the passes for alpha do not."""
+    with_alpha, without = Watch(), Watch()
+    searched(loaded, "paper", callback=with_alpha, alpha_lr=0.0)
+    searched(loaded, "paper", callback=without, alpha_lr=0.0, alpha_every=100)
+    for one, other in zip(with_alpha.seen, without.seen, strict=True):
+        pairs = zip(one["weights"], other["weights"], strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_with_no_learning_rate_w_never_moves(loaded):
+    pretrained, data = loaded
+    start = mixed_model(pretrained)
+    for preset in ("paper", "rollback", "first_order", "adam_unrolled"):
+        optim = Optim(**{**vars(OPTIM), "lr": 0.0})
+        module = BilevelSearchModule(mixed_model(pretrained), settings(preset), optim, 5, 0, 0)
+        fit(module, data, steps=2)
+        alpha = alpha_parameters(start)
+        for name, before in start.named_parameters():
+            if name not in alpha:
+                assert torch.equal(before, module.model.get_parameter(name)), (preset, name)
+
+
+def test_released_leaves_w_displaced_by_the_radius_against_the_outer_gradient(loaded):
+    pretrained, data = loaded
+    optim = Optim(**{**vars(OPTIM), "lr": 0.0})
+    start = mixed_model(pretrained)
+    module = BilevelSearchModule(mixed_model(pretrained), settings("released"), optim, 5, 0, 0)
+    fit(module, data, steps=1)
+    moved = [w.detach() - start.get_parameter(n).detach() for n, w in module._weights.items()]
+    assert hg.norm(moved).item() == pytest.approx(0.0100, abs=2e-6)
+
+
+def test_alpha_moves_inside_its_bounds_and_w0_does_not(loaded):
+    for preset in PRESETS:
+        watch = Watch()
+        module = searched(loaded, preset, callback=watch, alpha_lr=0.5)
+        start = mixed_model(loaded[0])
+        before = torch.cat([a.detach().flatten() for a in alpha_parameters(start).values()])
+        after = watch.seen[-1]["alpha"]
+        assert (after - before).norm() > 0.1, preset
+        assert after.min() >= 0 and after.max() <= 1, preset
+        assert ((after == 0) | (after == 1)).any(), preset
+        for name, layer in mixed_linears(module.model):
+            assert torch.equal(layer.pretrained, start.get_submodule(name).pretrained)
+
+
+def test_rollback_takes_w_back_but_not_alpha(loaded, monkeypatch):
+    seen = {}
+    original = BilevelSearchModule._step_alpha
+
+    def step_alpha(module, *arguments):
+        logged = original(module, *arguments)
+        seen["after"] = [a.detach().clone() for a in module._alpha.values()]
+        seen["ahead"] = [w.detach().clone() for w in module._weights.values()]
+        return logged
+
+    monkeypatch.setattr(BilevelSearchModule, "_step_alpha", step_alpha)
+    module = searched(loaded, "rollback", steps=1)
+    kept = zip(seen["after"], module._alpha.values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in kept)
+    start = mixed_model(loaded[0])
+    # One real step from the start, with the new alpha: neither the start nor the look-ahead.
+    name, weight = next((n, w) for n, w in module._weights.items() if "query.weight" in n)
+    assert not torch.equal(weight, start.get_parameter(name))
+    assert not torch.equal(weight, seen["ahead"][list(module._weights).index(name)])
+
+
+def test_alpha_every_steps_alpha_at_every_second_iteration_only(loaded):
+    watch = Watch()
+    searched(loaded, callback=watch, alpha_every=2, steps=4)
+    moved = [not torch.equal(a["alpha"], b["alpha"]) for a, b in pairwise(watch.seen)]
+    assert moved == [True, False, True]
+
+
+def test_finite_difference_and_double_backward_lead_to_the_same_alpha(loaded):
+    watched = {}
+    for kind in ("exact", "finite_difference", "one_sided", "none"):
+        watch = watched[kind] = Watch()
+        searched(
+            loaded, callback=watch, hypergradient=kind, fd_scale="one", fd_radius=1e-3, steps=1
+        )
+    logged = {kind: watch.seen[0]["logged"] for kind, watch in watched.items()}
+    exact = logged["exact"]
+    for kind in ("finite_difference", "one_sided"):
+        for name in ("search/implicit_norm", "search/cosine"):
+            assert logged[kind][name].item() == pytest.approx(exact[name].item(), rel=2e-2)
+    assert exact["search/implicit_norm"] > 0
+    assert logged["none"]["search/implicit_norm"] == 0
+    assert torch.equal(logged["none"]["search/direct_norm"], exact["search/direct_norm"])
+
+
+def mixed_product(loaded, displacement, shared_masks):
+    """The difference quotient of a step with its displacement forced to `displacement`."""
+    pretrained, data = loaded
+    module = BilevelSearchModule(
+        mixed_model(pretrained), settings(shared_masks=shared_masks), OPTIM, 5, 0, 0
+    )
+    module.model.train()
+    batch = next(iter(data.train_dataloader()))
+    weights = [w.detach() for w in module._weights.values()]
+    v = [torch.full_like(w, displacement) for w in weights]
+    loss = module._loss(batch, "inner", *(() if shared_masks else ("plus", "minus")))
+    plus = hg.alpha_gradient(loss, hg.displaced(weights, v, 1.0), module._alpha_values())
+    minus = hg.alpha_gradient(loss, hg.displaced(weights, v, -1.0), module._alpha_values())
+    return hg.norm([p - m for p, m in zip(plus, minus, strict=True)])
+
+
+def test_without_displacement_replayed_masks_cancel_exactly(loaded):
+    assert mixed_product(loaded, 0.0, shared_masks=True) == 0
+    assert mixed_product(loaded, 0.0, shared_masks=False) > 0
+    assert mixed_product(loaded, 1e-3, shared_masks=True) > 0
+
+
+def test_dropout_is_on_in_every_pass(loaded, monkeypatch):
+    modes = []
+    original = nn.Dropout.forward
+
+    def forward(module, x):
+        modes.append(module.training)
+        return original(module, x)
+
+    monkeypatch.setattr(nn.Dropout, "forward", forward)
+    searched(loaded, steps=1)
+    assert modes and all(modes)
+
+
+def test_passes_are_those_of_the_plan(loaded):
+    for preset, expected in [
+        ("paper", 4), ("released", 5), ("rollback", 5), ("first_order", 2), ("adam_unrolled", 4),
+    ]:  # fmt: skip
+        module = searched(loaded, preset, steps=2)
+        assert module.backward_passes == 2 * expected == 2 * settings(preset).passes
+
+
+def test_what_is_logged(loaded):
+    watch = Watch()
+    searched(loaded, callback=watch)
+    assert set(watch.seen[0]["logged"]) == {
+        f"search/{name}"
+        for name in ("inner_loss", "outer_loss", "lr", "alpha_lr", "direct_norm", "implicit_norm",
+                     "cosine", "alpha_mean", "alpha_min", "alpha_max", "alpha_at_bounds", "k",
+                     "step")
+    }  # fmt: skip
+    alpha, logged = watch.seen[1]["alpha"], watch.seen[1]["logged"]
+    assert logged["search/alpha_mean"].item() == pytest.approx(alpha.mean().item())
+    share = ((alpha == 0) | (alpha == 1)).float().mean()
+    assert logged["search/alpha_at_bounds"].item() == pytest.approx(share.item())
+    assert [seen["logged"]["search/step"].item() for seen in watch.seen] == [1, 2, 3]
+
+
+def test_schedules_start_at_zero_after_warmup_fall_linearly_and_as_a_cosine(loaded):
+    pretrained, data = loaded
+    optim = Optim(**{**vars(OPTIM), "warmup_ratio": 0.4})
+    watch = Watch()
+    module = BilevelSearchModule(mixed_model(pretrained), settings(), optim, 5, 0, 0)
+    fit(module, data, watch)
+    rates = [(s["logged"]["search/lr"].item(), s["logged"]["search/alpha_lr"].item())
+             for s in watch.seen]  # fmt: skip
+    linear, cosine = zip(*rates, strict=True)
+    assert linear == pytest.approx([0, 0.005, 0.01, 0.01 * 2 / 3, 0.01 / 3], abs=1e-9)
+    assert cosine == pytest.approx([0, 0.05, 0.1, 0.075, 0.025], abs=1e-8)
+
+
+def test_a_loss_that_is_not_finite_names_search_and_step(loaded):
+    pretrained, data = loaded
+    model = mixed_model(pretrained)
+    with torch.no_grad():
+        model.classifier.weight.fill_(float("inf"))
+    module = BilevelSearchModule(model, settings(), OPTIM, 5, 0, k=1)
+    with pytest.raises(RunError, match=r"search 2, step 0: the inner loss is nan"):
+        fit(module, data)
+
+
+def test_a_zero_outer_gradient_has_no_implicit_term(loaded, monkeypatch):
+    watch = Watch()
+    monkeypatch.setattr(
+        BilevelSearchModule, "_preconditioned", lambda self, v: [torch.zeros_like(d) for d in v]
+    )
+    module = searched(loaded, callback=watch, steps=2)
+    assert module.zero_directions == 2
+    assert watch.seen[1]["logged"]["search/implicit_norm"] == 0
