@@ -20,7 +20,6 @@ _PACKAGES = (
     "torchmetrics",
     "hydra-core",
     "numpy",
-    "scipy",
     "wandb",
 )
 

@@ -1,0 +1,43 @@
+# Everything runs in .venv, which any target makes on a bare checkout from python3 and the package
+# registries alone.
+PYTHON ?= python3
+BIN := .venv/bin
+NAME ?= glue_minilm
+
+.PHONY: help demo test test-all lint format sweep wheel clean
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+# torch first and pinned: a range would take the registry's newest build with its CUDA packages.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,offline]'
+	@touch $@
+
+demo: .venv/installed  ## fine-tune MiniLM on 300 generated sentences with AGWM (about 3 minutes)
+	$(BIN)/python -m agwm.train task=acceptability model=minilm method=agwm n_train=300 seed=0
+
+test: .venv/installed  ## lint and the whole test suite
+	$(MAKE) lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed  ## style, imports and the direction of the imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+
+format: .venv/installed  ## put the code into the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+sweep: .venv/installed  ## run sweeps/$(NAME).yaml
+	$(BIN)/python -m agwm.train +sweeps=$(NAME)
+
+wheel: .venv/installed  ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove what was built; runs/ stays
+	rm -rf .venv build dist

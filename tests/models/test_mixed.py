@@ -1,0 +1,151 @@
+import copy
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from agwm.models.mixed import (
+    alpha_parameters,
+    alpha_tensors,
+    merge,
+    mix_pretrained,
+    mixed_linears,
+    pretrained_linears,
+)
+from agwm.models.pretrained import head_parameters
+from agwm.numerics.mixing import init_alpha
+
+FAMILIES = {
+    "bert": dict(model_type="bert", hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+                 intermediate_size=32, vocab_size=60),
+    "roberta": dict(model_type="roberta", hidden_size=16, num_hidden_layers=2,
+                    num_attention_heads=2, intermediate_size=32, vocab_size=60),
+    "bart": dict(model_type="bart", d_model=16, encoder_layers=2, decoder_layers=2,
+                 encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=32,
+                 decoder_ffn_dim=32, vocab_size=60, max_position_embeddings=64),
+    "deberta": dict(model_type="deberta", hidden_size=16, num_hidden_layers=2,
+                    num_attention_heads=2, intermediate_size=32, vocab_size=60,
+                    relative_attention=True, pos_att_type=["c2p", "p2c"]),
+    "xlnet": dict(model_type="xlnet", d_model=16, n_layer=2, n_head=2, d_inner=32, vocab_size=60),
+}  # fmt: skip
+
+# Shapes of the released checkpoints; without them no such model can be built offline.
+LARGE = {
+    "bert": dict(model_type="bert", hidden_size=1024, num_hidden_layers=24,
+                 num_attention_heads=16, intermediate_size=4096, vocab_size=28996),
+    "roberta": dict(model_type="roberta", hidden_size=1024, num_hidden_layers=24,
+                    num_attention_heads=16, intermediate_size=4096, vocab_size=50265,
+                    max_position_embeddings=514, type_vocab_size=1),
+    "bart": dict(model_type="bart", d_model=1024, encoder_layers=12, decoder_layers=12,
+                 encoder_attention_heads=16, decoder_attention_heads=16, encoder_ffn_dim=4096,
+                 decoder_ffn_dim=4096, vocab_size=50265, max_position_embeddings=1024),
+    "deberta": dict(model_type="deberta", hidden_size=1024, num_hidden_layers=24,
+                    num_attention_heads=16, intermediate_size=4096, vocab_size=50265,
+                    max_position_embeddings=512, type_vocab_size=0, relative_attention=True,
+                    pos_att_type=["c2p", "p2c"], position_biased_input=False,
+                    max_relative_positions=-1, pooler_hidden_size=1024),
+    "xlnet": dict(model_type="xlnet", d_model=1024, n_layer=24, n_head=16, d_inner=4096,
+                  vocab_size=32000),
+}  # fmt: skip
+
+# family: parameters, linear layers, mixed layers, entries in them, alpha parameters at rank 1
+COUNTS = {
+    "bert": (333_581_314, 146, 145, 303_038_464, 444_416),
+    "roberta": (355_361_794, 146, 144, 301_989_888, 442_368),
+    "bart": (407_343_106, 194, 192, 352_321_536, 540_672),
+    "deberta": (406_214_658, 146, 144, 352_321_536, 491_520),
+    "xlnet": (361_320_450, 50, 48, 201_326_592, 245_760),
+}
+
+
+def build(config):
+    config = AutoConfig.for_model(**config, id2label={0: "no", 1: "yes"})
+    return AutoModelForSequenceClassification.from_config(config)
+
+
+def ones(shape):
+    return init_alpha(shape, 1, torch.zeros, std=0.0)
+
+
+def some_texts():
+    ids = torch.randint(5, 60, (3, 9))
+    ids[:, -1] = 2  # BART pools at its end-of-text token
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+@pytest.mark.parametrize("family", COUNTS)
+def test_counts_of_the_large_models_are_those_of_the_specification(family):
+    with torch.device("meta"):
+        model = build(LARGE[family])
+    fresh = head_parameters(model)
+    linears = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    mixed = [linear.weight.shape for _, linear in pretrained_linears(model, fresh)]
+    found = (
+        sum(p.numel() for p in model.parameters()),
+        len(linears),
+        len(mixed),
+        sum(rows * columns for rows, columns in mixed),
+        sum(rows + columns for rows, columns in mixed),
+    )
+    assert found == COUNTS[family]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_alpha_one_and_w_equal_to_w0_give_the_untouched_model(family):
+    torch.manual_seed(0)
+    plain = build(FAMILIES[family]).eval()
+    mixed = mix_pretrained(copy.deepcopy(plain), head_parameters(plain), ones)
+    assert len(list(mixed_linears(mixed))) >= 4
+    batch = some_texts()
+    with torch.no_grad():
+        assert torch.equal(mixed(**batch).logits, plain(**batch).logits)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_merged_is_an_ordinary_model_with_equal_logits(family, tmp_path):
+    torch.manual_seed(0)
+    plain = build(FAMILIES[family]).eval()
+    keys, kind = set(plain.state_dict()), type(plain)
+    mixed = mix_pretrained(
+        plain, head_parameters(plain), lambda s: init_alpha(s, 2, torch.rand, 0.3, 0.4)
+    )
+    for _, layer in mixed_linears(mixed):
+        layer.weight.data.add_(torch.randn_like(layer.weight), alpha=0.1)
+    batch = some_texts()
+    with torch.no_grad():
+        before = mixed(**batch).logits
+        merged = merge(mixed)
+        merged.save_pretrained(tmp_path)
+        again = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+        assert torch.equal(merged(**batch).logits, before)
+        torch.testing.assert_close(again(**batch).logits, before, atol=1e-5, rtol=0)
+    assert set(merged.state_dict()) == keys
+    assert type(again) is kind
+    assert not list(mixed_linears(merged))
+
+
+def test_only_linear_weights_of_the_checkpoint_are_mixed():
+    model = build(FAMILIES["bert"])
+    names = {name for name, _ in pretrained_linears(model, {"classifier.weight"})}
+    assert "bert.pooler.dense" in names and "classifier" not in names
+    everything = {name for name, _ in pretrained_linears(model, frozenset())}
+    assert everything - names == {"classifier"}
+    mix_pretrained(model, {"classifier.weight"}, ones)
+    assert {name for name, _ in mixed_linears(model)} == names
+    layer = model.bert.pooler.dense
+    assert layer.weight.requires_grad and not layer.pretrained.requires_grad
+    assert layer.weight.data_ptr() != layer.pretrained.data_ptr()
+
+
+def test_w0_is_not_saved_and_alpha_is():
+    model = mix_pretrained(build(FAMILIES["bert"]), {"classifier.weight"}, ones)
+    keys = set(model.state_dict())
+    assert not any("pretrained" in key for key in keys)
+    assert set(alpha_parameters(model)) <= keys
+    assert {"bert.pooler.dense.a1", "bert.pooler.dense.a2"} <= set(alpha_tensors(model))
+
+
+def test_training_mode_survives_mixing_and_merging():
+    model = mix_pretrained(build(FAMILIES["bert"]).train(), {"classifier.weight"}, ones)
+    assert all(module.training for module in model.modules())
+    assert all(module.training for module in merge(model).modules())
