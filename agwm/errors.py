@@ -1,4 +1,10 @@
-"""The two ways a run can end badly, and how each is told."""
+"""The two ways a run can end badly, and how a mistake is told in one line."""
+
+import re
+from collections.abc import Collection
+from difflib import get_close_matches
+
+from hydra.errors import HydraException, MissingConfigException
 
 
 class UserError(Exception):
@@ -7,3 +13,31 @@ class UserError(Exception):
 
 class RunError(Exception):
     """The run itself failed, for instance on a loss that is not finite: exit 1."""
+
+
+def one_line(error: BaseException, known_keys: Collection[str] = ()) -> str:
+    """What `error` says, on one line, with Hydra's several put together.
+
+    Args:
+        error: from our code, Hydra or OmegaConf.
+        known_keys: of the configuration, "optim.lr" and so on, to find what was meant.
+    """
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={choice}: no such {group}; one of {', '.join(error.options)}"
+    # Hydra keeps the reason in the cause; our own messages have it in them.
+    cause = error.__cause__ if isinstance(error, HydraException) else None
+    text = "\n".join([*_lines(error), *_lines(cause)])
+    unknown = re.search(r"To append to your config use \+(.+)", text)
+    if unknown is None:
+        return ": ".join(text.removeprefix("Error merging override ").split("\n"))
+    override = unknown.group(1)
+    close = get_close_matches(override.split("=")[0], known_keys, n=1, cutoff=0.75)
+    return f"{override}: no such key" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _lines(error: BaseException | None) -> list[str]:
+    """Lines of a message, without those that OmegaConf adds about its own types."""
+    inner = ("full_key:", "reference_type=", "object_type=")
+    stripped = [line.strip() for line in str(error or "").splitlines()]
+    return [line for line in stripped if line and not line.startswith(inner)]

@@ -27,7 +27,7 @@ from agwm.results.loggers import log_summary, run_loggers
 from agwm.results.record import Record, git_state, versions, write_atomically
 from agwm.seeding import derive
 from agwm.training.metrics import baseline, evaluate, predictions, scores
-from agwm.training.runner import LightningRunner
+from agwm.training.runner import LightningRunner, silence
 
 
 def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
@@ -45,6 +45,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
     """
     started = time.perf_counter()
     transformers.utils.logging.disable_progress_bar()
+    silence()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "error.txt").unlink(missing_ok=True)
     record = Record(
@@ -88,7 +89,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
 def _train_and_evaluate(
     config: RunConfig, method: Method, folder: Path, record: Record, loggers: list[Any]
 ) -> None:
-    log = logging.getLogger(__name__)
+    log = logging.getLogger("agwm")
     data = GlueDataModule(config.task, config.optim, config.seed, config.n_train, config.data_dir)
     record.subsample_hash = data.train.digest()
     log.info("%d training examples, subsample %s", len(data.train), record.subsample_hash)
@@ -98,8 +99,6 @@ def _train_and_evaluate(
     record.cost, record.phases, record.device = runner.cost, runner.phases, _device(runner)
     with runner.progress:
         model = method.run(runner)
-    for phase in runner.phases:
-        log.info("%(name)s: %(steps)d steps in %(seconds).1f s", phase)
     alpha = alpha_tensors(model)
     if alpha:
         save_file(alpha, folder / "alpha.safetensors")
@@ -142,7 +141,7 @@ def _evaluate(
 
 def _train_log(folder: Path) -> logging.Logger:
     """`train.log` of this run alone: several runs may follow each other in one process."""
-    log = logging.getLogger(__name__)
+    log = logging.getLogger("agwm")
     log.setLevel(logging.INFO)
     log.propagate = False
     handler = logging.FileHandler(folder / "train.log", encoding="utf-8")

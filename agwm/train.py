@@ -4,15 +4,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
+from dataclasses import fields, is_dataclass
 
 import hydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from agwm.config import RunConfig, config_hash, register, run_dir, to_run_config
-from agwm.errors import UserError
+from agwm.errors import UserError, one_line
+from agwm.hub import settle_offline
 from agwm.method import build_method
 from agwm.paths import root
 from agwm.results.record import read_record
@@ -55,6 +56,7 @@ def _run_once(cfg: DictConfig) -> None:
         value, name = known["headline"]["value"], known["headline"]["name"]
         print(f"finished already: {folder} ({name} {value:.2f}); force=true runs it again")
         return
+    settle_offline(config)
     # Seconds of imports, which a mistake in the configuration is not to wait for.
     from agwm.results.summary import print_summary
     from agwm.run import run
@@ -71,7 +73,11 @@ def _told(remember: Callable[[int], None]) -> Iterator[None]:
         if _WANTS_TRACEBACK:
             raise
         remember(2)
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error, _known_keys())}", file=sys.stderr)
+    except BrokenPipeError:
+        # Whoever reads our output has had enough: nothing is to be flushed to it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print("error: interrupted; the same command starts the run again", file=sys.stderr)
         sys.exit(130)
@@ -80,30 +86,19 @@ def _told(remember: Callable[[int], None]) -> Iterator[None]:
             raise
         remember(1)
         print(
-            f"error: {type(error).__name__}: {' '.join(str(error).split())} (traceback: "
+            f"error: {type(error).__name__}: {one_line(error)} (traceback: "
             "error.txt in the run's directory, or HYDRA_FULL_ERROR=1)",
             file=sys.stderr,
         )
 
 
-def _one_line(error: Exception) -> str:
-    """Hydra's and OmegaConf's messages without their line breaks and their advice on tracebacks."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    dropped = ("reference_type=", "object_type=", "full_key:", "Config search path", "provider=")
-    text = "; ".join(line for line in lines if not line.startswith(dropped))
-    return text + _close_match(text)
-
-
-def _close_match(text: str) -> str:
-    """What may have been meant by an unknown key, among the keys of the structured schema."""
-    if "not in" not in text or "Key '" not in text:
-        return ""
-    given = text.split("Key '")[1].split("'")[0]
-    group = text.split("Could not override '")[-1].split("'")[0].rpartition(".")[0]
-    node = OmegaConf.structured(RunConfig)
-    known = OmegaConf.select(node, group) if group else node
-    close = get_close_matches(given, [str(key) for key in known or ()], n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _known_keys() -> list[str]:
+    """Keys of the configuration, two levels deep, those of the methods aside."""
+    keys = []
+    for key in fields(RunConfig):
+        inner = fields(key.type) if is_dataclass(key.type) else ()
+        keys += [key.name, *(f"{key.name}.{field.name}" for field in inner)]
+    return keys
 
 
 if __name__ == "__main__":

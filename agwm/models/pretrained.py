@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from transformers import (
 
 from agwm.config import Model, Task
 from agwm.errors import UserError
+from agwm.models.package import package_folder
 from agwm.models.tiny import tiny_tokenizer
 
 _SOURCE_ERRORS = (OSError, ValueError, KeyError, RuntimeError)
@@ -46,7 +46,7 @@ def load_pretrained(config: Model, task: Task, head_seed: int) -> Pretrained:
     Raises:
         UserError: the model cannot be had, is no sequence classifier, or fails its checksum.
     """
-    folder = _package_folder(config)
+    folder = package_folder(config)
     if folder is not None:
         _check_sha256(folder / "model.safetensors", config.sha256)
         weights = load_file(folder / "model.safetensors")
@@ -120,17 +120,6 @@ def _from_hub(auto_class: Any, source: str | None, **options: Any) -> Any:
             f"name, or fetch it where there is a network (hf download {source}) and give the "
             "folder: model.name_or_path=FOLDER"
         ) from error
-
-
-def _package_folder(config: Model) -> Path | None:
-    """Model folder of the installed distribution that ships the weights; nothing is imported."""
-    if config.package is None:
-        return None
-    try:
-        found = metadata.distribution(config.package)
-    except metadata.PackageNotFoundError:
-        return None
-    return Path(str(found.locate_file(config.package_folder)))
 
 
 def _check_sha256(path: Path, expected: str | None) -> None:

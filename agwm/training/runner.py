@@ -25,13 +25,23 @@ from agwm.training.finetune import FineTuneModule, PassCounter
 from agwm.training.progress import RunProgress
 from agwm.training.search import BilevelSearchModule
 
-# They concern what is chosen here on purpose.
+_LOG = logging.getLogger("agwm")
+# They concern what is chosen here on purpose, or Lightning's own insides.
 _EXPECTED_WARNINGS = (
+    # Alpha's optimizer may be stepped at every T-th iteration only.
+    ".*lr_scheduler.step.. before .optimizer.step.*",
     ".*does not have many workers.*",
     ".*in eval mode at the start of training.*",
     ".*Experiment logs directory.*",
     ".*LeafSpec.*",
 )
+
+
+def silence() -> None:
+    """Keep Lightning's advice out of a run's few lines; errors still come through."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for pattern in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", pattern)
 
 
 class LightningRunner:
@@ -137,19 +147,13 @@ class LightningRunner:
         self.cost.backward_passes += module.backward_passes
         self.cost.optimizer_steps += trainer.global_step
         self.cost.train_seconds += seconds
+        name = next(self._names)
         self.phases.append(
-            {
-                "name": next(self._names),
-                "steps": module.step,
-                "epochs": epochs,
-                "seconds": seconds,
-            }
+            {"name": name, "steps": module.step, "epochs": epochs, "seconds": seconds}
         )
+        _LOG.info("%s: %d steps in %.1f s", name, module.step, seconds)
 
     def _trainer(self, precision: str, **options: Any) -> Trainer:
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        for pattern in _EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", pattern)
         return Trainer(
             accelerator=self.config.trainer.accelerator,
             devices=self.config.trainer.devices,
