@@ -164,6 +164,8 @@ class RunConfig:
         require(self.seed >= 0, "seed", self.seed, "a whole number >= 0")
         fewest = 2 if self.n_train is None else self.n_train
         require(fewest >= 2, "n_train", self.n_train, "null (all) or a whole number >= 2")
+        inside = self.sweep and not {"..", "/"} & set(Path(self.sweep).parts)
+        require(bool(inside), "sweep", self.sweep, "a folder's name, inside runs_dir")
 
 
 def register() -> None:
@@ -173,8 +175,15 @@ def register() -> None:
 
 
 def to_run_config(cfg: DictConfig) -> RunConfig:
-    """Resolved and checked `RunConfig`; raises `UserError` for a value out of range."""
-    return OmegaConf.to_object(cfg)
+    """Resolved and checked `RunConfig`.
+
+    Raises:
+        UserError: a value out of range.
+        OmegaConfBaseException: a key that is none of ours.
+    """
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    # Merged once more: what `+key=value` adds would pass otherwise.
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
 
 
 _GROUPS = ("task", "model", "optim", "method")

@@ -8,6 +8,7 @@ import time
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
     transformers.utils.logging.disable_progress_bar()
     silence()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "error.txt").unlink(missing_ok=True)
+    _clear(folder)
     record = Record(
         status="failed",
         task=config.task.name,
@@ -66,7 +67,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
     log = _train_log(folder)
     try:
-        with run_loggers(config, folder, hash_, record.started_at, plain) as loggers:
+        with run_loggers(config, folder, record.started_at, plain) as loggers:
             _train_and_evaluate(config, method, folder, record, loggers)
             record.status = "ok"
             values = {f"eval/{name}": value for name, value in record.metrics.items()}
@@ -137,6 +138,13 @@ def _evaluate(
     headline, first = task.metrics[0], data.evaluation[task.evaluation[0]]
     record.headline = {"name": headline, "value": 100 * record.metrics[headline]}
     record.baseline = 100 * baseline(headline, data.constant_prediction(), first, task)
+
+
+def _clear(folder: Path) -> None:
+    """Take away what an earlier start left: the record first, which vouches for the rest."""
+    for name in ("record.json", "error.txt", "predictions.jsonl", "alpha.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+    rmtree(folder / "model", ignore_errors=True)
 
 
 def _train_log(folder: Path) -> logging.Logger:

@@ -35,7 +35,8 @@ def main() -> None:
     """Run the command line; exits with 0, 1 if a run failed, 2 for a mistake of the user."""
     # Hydra then raises instead of printing lines of its own.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with _told(_exit_codes.append):
+    # What a job does not tell by itself is a command line that Hydra could not compose.
+    with _told(_exit_codes.append, otherwise=2):
         job()
     sys.exit(max(_exit_codes, default=0))
 
@@ -65,7 +66,7 @@ def _run_once(cfg: DictConfig) -> None:
 
 
 @contextmanager
-def _told(remember: Callable[[int], None]) -> Iterator[None]:
+def _told(remember: Callable[[int], None], otherwise: int = 1) -> Iterator[None]:
     """Turn what is raised inside into one line on stderr and an exit code to `remember`."""
     try:
         yield
@@ -84,12 +85,9 @@ def _told(remember: Callable[[int], None]) -> Iterator[None]:
     except Exception as error:
         if _WANTS_TRACEBACK:
             raise
-        remember(1)
-        print(
-            f"error: {type(error).__name__}: {one_line(error)} (traceback: "
-            "error.txt in the run's directory, or HYDRA_FULL_ERROR=1)",
-            file=sys.stderr,
-        )
+        remember(otherwise)
+        hint = " (traceback: error.txt in the run's directory)" if otherwise == 1 else ""
+        print(f"error: {type(error).__name__}: {one_line(error)}{hint}", file=sys.stderr)
 
 
 def _known_keys() -> list[str]:

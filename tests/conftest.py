@@ -4,6 +4,8 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "WANDB_MODE": "offline",
     "TOKENIZERS_PARALLELISM": "false",
+    # Tiny tensors: threads would wait for each other.
+    "OMP_NUM_THREADS": "1",
 }
 
 import pytest

@@ -61,7 +61,7 @@ def load_examples(task: Task, split: str, data_dir: str | None) -> Examples:
         rows, origin = read_rows(path), str(path)
     else:
         rows, origin = _from_hub(task, split), f"{task.hub}, {task.name}, {split}"
-    for column in [*task.columns, "label"]:
+    for column in filter(None, [*task.columns, "label", task.group_by]):
         if column not in rows[0]:
             raise UserError(f"{origin}: no column {column!r} among {', '.join(map(repr, rows[0]))}")
     return Examples(

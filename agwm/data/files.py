@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         rows = list(readers.get(path.suffix, _read_parquet)(path))
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     if not rows:
         raise UserError(f"{path}: holds no rows")
@@ -65,7 +66,9 @@ def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
                     raise UserError(f"{path}, line {reader.line_num}: not {width} cells")
                 yield row
         except csv.Error as error:
-            raise UserError(f"{path}, line {reader.line_num}: not CSV ({error})") from error
+            # The inner reader has counted the line that it failed on.
+            number = reader.reader.line_num
+            raise UserError(f"{path}, line {number}: not CSV ({error})") from error
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:

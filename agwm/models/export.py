@@ -24,14 +24,21 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     """
     temporary = folder.with_name(f".{folder.name}.partial")
     rmtree(temporary, ignore_errors=True)
-    model = model.cpu().eval()
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    read_back = AutoModelForSequenceClassification.from_pretrained(temporary, dtype=torch.float32)
-    batch = AutoTokenizer.from_pretrained(temporary)(_SENTENCE, return_tensors="pt")
-    with torch.inference_mode():
-        difference = (model(**batch).logits - read_back.eval()(**batch).logits).abs().max().item()
-    if not difference < 1e-5:
-        raise RunError(f"{folder}: the model read back differs by {difference} in its logits")
-    rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    try:
+        model = model.cpu().eval()
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        read_back = AutoModelForSequenceClassification.from_pretrained(
+            temporary, dtype=torch.float32
+        )
+        batch = AutoTokenizer.from_pretrained(temporary)(_SENTENCE, return_tensors="pt")
+        with torch.inference_mode():
+            difference = (
+                (model(**batch).logits - read_back.eval()(**batch).logits).abs().max().item()
+            )
+        if not difference < 1e-5:
+            raise RunError(f"{folder}: the model read back differs by {difference} in its logits")
+        rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    finally:
+        rmtree(temporary, ignore_errors=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -23,7 +24,7 @@ from agwm.errors import UserError
 from agwm.models.package import package_folder
 from agwm.models.tiny import tiny_tokenizer
 
-_SOURCE_ERRORS = (OSError, ValueError, KeyError, RuntimeError)
+_SOURCE_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,10 @@ def write_atomically(path: Path, text: str) -> None:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record in `folder`; None if there is none that can be read."""
     try:
-        return json.loads((folder / FILE).read_text(encoding="utf-8"))
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return found if isinstance(found, dict) else None
 
 
 def versions() -> dict[str, str]:
