@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from agwm.errors import UserError
@@ -174,6 +176,22 @@ def register() -> None:
     OmegaConf.register_new_resolver("agwm_root", lambda: str(root()), replace=True)
 
 
+def compose_config(*overrides: str) -> RunConfig:
+    """The `RunConfig` that `python -m agwm.train *overrides` would get; for use from Python."""
+    register()
+    cfg = _composed(list(overrides))
+    # Task, model and method take their names from Hydra's choices.
+    HydraConfig.instance().set_config(cfg)
+    return to_run_config(cfg)
+
+
+def _composed(overrides: list[str]) -> DictConfig:
+    if GlobalHydra.instance().is_initialized():
+        return compose("train", overrides, return_hydra_config=True)
+    with initialize_config_dir(str(root() / "conf"), version_base="1.3"):
+        return compose("train", overrides, return_hydra_config=True)
+
+
 def to_run_config(cfg: DictConfig) -> RunConfig:
     """Resolved and checked `RunConfig`.
 
@@ -181,7 +199,8 @@ def to_run_config(cfg: DictConfig) -> RunConfig:
         UserError: a value out of range.
         OmegaConfBaseException: a key that is none of ours.
     """
-    plain = OmegaConf.to_container(cfg, resolve=True)
+    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    plain = OmegaConf.to_container(own, resolve=True)
     # Merged once more: what `+key=value` adds would pass otherwise.
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
 
@@ -221,7 +240,7 @@ def _differences(config: RunConfig) -> list[str]:
     """`key=value` for all that the run's command changed in its task, model, optim and method."""
     actual = _flatten(config)
     chosen = [f"{group}={actual[f'{group}.name']}" for group in ("task", "model", "method")]
-    default = _flatten(compose("train", overrides=chosen, return_hydra_config=True))
+    default = _flatten(_composed(chosen))
     changed = [
         f"{key.removeprefix('method.')}={actual.get(key)}"
         for key in sorted({**default, **actual})

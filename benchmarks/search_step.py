@@ -13,17 +13,14 @@ from copy import deepcopy
 from statistics import median
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 
 from agwm.bilevel import PRESETS
-from agwm.config import register, to_run_config
+from agwm.config import compose_config
 from agwm.method import build_method
 from agwm.models.mixed import mix_pretrained
 from agwm.models.pretrained import load_pretrained
 from agwm.numerics.mixing import init_alpha
 from agwm.numerics.optim import adamw, weight_groups
-from agwm.paths import root
 from agwm.training.search import BilevelSearchModule
 
 
@@ -73,13 +70,7 @@ def main() -> None:
     arguments.add_argument("--preset", choices=PRESETS, default="paper")
     given = arguments.parse_args()
 
-    register()
-    with initialize_config_dir(str(root() / "conf"), version_base="1.3"):
-        overrides = ["model=minilm", f"method.preset={given.preset}"]
-        cfg = compose("train", overrides, return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        del cfg._metadata.flags["struct"], cfg["hydra"]
-        config = to_run_config(cfg)
+    config = compose_config("model=minilm", f"method.preset={given.preset}")
     loaded = load_pretrained(config.model, config.task, head_seed=0)
 
     def batch() -> dict[str, torch.Tensor]:

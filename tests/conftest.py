@@ -9,13 +9,10 @@ os.environ |= {
 }
 
 import pytest
-from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
 
-from agwm.config import config_hash, register, run_dir, to_run_config
+from agwm.config import compose_config, config_hash, register, run_dir
 from agwm.method import build_method
 from agwm.paths import root
 
@@ -25,16 +22,9 @@ def compose():
     """`compose(*overrides)`: the `RunConfig` that the command line would get."""
     register()
     GlobalHydra.instance().clear()
+    # Opened once for all that a test composes.
     with initialize_config_dir(str(root() / "conf"), version_base="1.3"):
-
-        def composed(*overrides):
-            cfg = hydra_compose("train", list(overrides), return_hydra_config=True)
-            HydraConfig.instance().set_config(cfg)
-            with open_dict(cfg):
-                del cfg["hydra"]
-            return to_run_config(cfg)
-
-        yield composed
+        yield compose_config
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import nn
 
 from agwm.bilevel import PRESETS, SearchSettings
-from agwm.config import Optim
+from agwm.config import Optim, compose_config
 from agwm.data.datamodule import GlueDataModule
 from agwm.errors import RunError
 from agwm.models.mixed import alpha_parameters, mix_pretrained, mixed_linears
@@ -31,20 +31,7 @@ def settings(preset="paper", **changes):
 
 @pytest.fixture(scope="module")
 def loaded():
-    from hydra import compose, initialize_config_dir
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import open_dict
-
-    from agwm.config import register, to_run_config
-    from agwm.paths import root
-
-    register()
-    with initialize_config_dir(str(root() / "conf"), version_base="1.3"):
-        cfg = compose("train", ["model=tiny", "n_train=50"], return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        config = to_run_config(cfg)
+    config = compose_config("model=tiny", "n_train=50")
     data = GlueDataModule(config.task, OPTIM, 0, 50, None)
     pretrained = load_pretrained(config.model, config.task, head_seed=1)
     data.tokenize_with(pretrained.tokenizer)
