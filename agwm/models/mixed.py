@@ -17,7 +17,7 @@ class MixedLinear(nn.Module):
 
     def __init__(self, plain: nn.Linear, alpha: Alpha, form: str) -> None:
         super().__init__()
-        self.weight = nn.Parameter(plain.weight.detach().clone())
+        self.weight = plain.weight
         self.bias = plain.bias
         # The frozen W0 is what the checkpoint says: nothing to save again.
         self.register_buffer("pretrained", plain.weight.detach().clone(), persistent=False)

@@ -1,61 +1,17 @@
-"""The search step, driven as Lightning drives it, on the tiny model."""
-
-import copy
 from itertools import pairwise
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
+from search_harness import OPTIM, fit, mixed_model, settings
 from torch import nn
 
-from agwm.bilevel import PRESETS, SearchSettings
-from agwm.config import Optim, compose_config
-from agwm.data.datamodule import GlueDataModule
+from agwm.bilevel import PRESETS
+from agwm.config import Optim
 from agwm.errors import RunError
-from agwm.models.mixed import alpha_parameters, mix_pretrained, mixed_linears
-from agwm.models.pretrained import load_pretrained
+from agwm.models.mixed import alpha_parameters, mixed_linears
 from agwm.numerics import hypergradient as hg
-from agwm.numerics.mixing import init_alpha
 from agwm.training.search import BilevelSearchModule
-
-OPTIM = Optim(lr=1e-2, epochs=1, batch_size=8, warmup_ratio=0.0, weight_decay=0.01)
-PAPER = {
-    **PRESETS["paper"], "fd_radius": 0.01, "alpha_lr": 0.1, "alpha_every": 1, "epochs": 1,
-    "inner_fraction": 0.8,
-}  # fmt: skip
-
-
-def settings(preset="paper", **changes):
-    return SearchSettings(**{**PAPER, **PRESETS[preset], **changes})
-
-
-@pytest.fixture(scope="module")
-def loaded():
-    config = compose_config("model=tiny", "n_train=50")
-    data = GlueDataModule(config.task, OPTIM, 0, 50, None)
-    pretrained = load_pretrained(config.model, config.task, head_seed=1)
-    data.tokenize_with(pretrained.tokenizer)
-    return pretrained, data
-
-
-def mixed_model(pretrained, std=0.1, rank=1):
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(shape):
-        return torch.randn(shape, generator=generator)
-
-    model = copy.deepcopy(pretrained.model)
-    return mix_pretrained(model, pretrained.fresh, lambda s: init_alpha(s, rank, draw, std, 0.7))
-
-
-def fit(module, data, callback=None, steps=None):
-    trainer = Trainer(
-        accelerator="cpu", logger=False, max_epochs=module.settings.epochs,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        limit_train_batches=steps, callbacks=[callback] if callback else None,
-    )  # fmt: skip
-    trainer.fit(module, data.search_dataloader(module.k, module.settings.inner_fraction))
-    return module
 
 
 def searched(loaded, preset="paper", steps=3, callback=None, seed=0, k=0, **changes):
