@@ -4,13 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 NAME ?= glue_minilm
 
-.PHONY: help demo test test-all lint format sweep wheel clean
+.PHONY: help demo test lint format sweep wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-# torch first and pinned: a range would take the registry's newest build with its CUDA packages.
+# torch first: where a CPU build of the pinned version is at hand, nothing else replaces it then.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
@@ -33,8 +33,8 @@ format: .venv/installed  ## put the code into the one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-sweep: .venv/installed  ## run sweeps/$(NAME).yaml
-	$(BIN)/python -m agwm.train +sweeps=$(NAME)
+sweep: .venv/installed  ## run sweeps/$(NAME).yaml; ARGS='key=value ...' goes along
+	$(BIN)/python -m agwm.train +sweeps=$(NAME) $(ARGS)
 
 wheel: .venv/installed  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

@@ -47,9 +47,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "shared_masks": False,
         "alpha_weight_decay": 0.0,
     },
-    # What the released script asks of that library.
+    # What the released script asks of that library; the replayed masks are ours.
     "rollback": _PAPER
     | {
+        "alpha_weight_decay": 0.0,
         "order": "rollback",
         "fd_center": "w_prime",
         "fd_scale": "one",

@@ -64,7 +64,8 @@ class Model:
     name: str = MISSING
     name_or_path: str | None = None  # on the Hub, or a folder
     config: dict[str, Any] | None = None  # architecture of a model whose weights come otherwise
-    package: str | None = None  # installed distribution that ships the same weights
+    package_of: str | None = None  # the name_or_path whose weights `package` ships
+    package: str | None = None  # an installed distribution
     package_folder: str | None = None
     sha256: str | None = None  # of those weights
 
@@ -82,6 +83,7 @@ class Optim:
     warmup_ratio: float = MISSING
     warmup_steps: int | None = None  # of fine-tuning, instead of the ratio
     weight_decay: float = MISSING
+    for_all_data: bool = False  # these figures are meant for the whole training data
     max_grad_norm: float = 1.0
     max_length: int = 128  # tokens
 
@@ -164,6 +166,12 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "seed", self.seed, "a whole number >= 0")
+        if self.n_train is not None and self.optim.for_all_data:
+            raise UserError(
+                f"n_train={self.n_train}: conf/optim/{self.model.name}_{self.task.name}.yaml is "
+                "for all the data; ~optim takes the model's own epochs instead, "
+                "optim.for_all_data=false keeps it"
+            )
         fewest = 2 if self.n_train is None else self.n_train
         require(fewest >= 2, "n_train", self.n_train, "null (all) or a whole number >= 2")
         inside = self.sweep and not {"..", "/"} & set(Path(self.sweep).parts)
@@ -207,13 +215,13 @@ def to_run_config(cfg: DictConfig) -> RunConfig:
 
 _GROUPS = ("task", "model", "optim", "method")
 # What changes where a run lies or what it prints, and never a number in it.
-_NOT_HASHED = ("runs_dir", "force", "save_model", "logger")
+_NOT_HASHED = ("runs_dir", "sweep", "force", "save_model", "logger")
 
 
-def config_hash(config: RunConfig) -> str:
-    """Twelve hex digits over everything that a result may depend on."""
+def config_hash(config: RunConfig, *without: str) -> str:
+    """Twelve hex digits over everything that a result may depend on, save the keys `without`."""
     plain = OmegaConf.to_container(OmegaConf.structured(config))
-    hashed = {key: value for key, value in plain.items() if key not in _NOT_HASHED}
+    hashed = {key: value for key, value in plain.items() if key not in {*_NOT_HASHED, *without}}
     hashed["trainer"].pop("progress")
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -230,13 +238,13 @@ def run_dir(config: RunConfig) -> Path:
         config.sweep,
         config.task.name,
         config.model.name,
-        "+".join([config.method["name"], *_differences(config)]),
+        "+".join([config.method["name"], *differences(config)]),
         f"n{n_train}",
         f"seed{config.seed}",
     )
 
 
-def _differences(config: RunConfig) -> list[str]:
+def differences(config: RunConfig) -> list[str]:
     """`key=value` for all that the run's command changed in its task, model, optim and method."""
     actual = _flatten(config)
     chosen = [f"{group}={actual[f'{group}.name']}" for group in ("task", "model", "method")]

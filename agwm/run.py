@@ -17,8 +17,9 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import nn
 
-from agwm.config import RunConfig
+from agwm.config import RunConfig, config_hash, differences
 from agwm.data.datamodule import GlueDataModule
+from agwm.errors import UserError
 from agwm.method import Method
 from agwm.models.export import save_model
 from agwm.models.mixed import alpha_tensors, merge
@@ -45,9 +46,17 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         Exception: whatever else ended the run; both after `error.txt` and a failed record.
     """
     started = time.perf_counter()
+    threads = torch.get_num_threads()
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     transformers.utils.logging.disable_progress_bar()
     silence()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"runs_dir={config.runs_dir}: {folder} cannot be made ({error})") from error
     _clear(folder)
     record = Record(
         status="failed",
@@ -58,6 +67,8 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         seed=config.seed,
         sweep=config.sweep,
         config_hash=hash_,
+        cell_hash=config_hash(config, "seed"),
+        variant=differences(config),
         versions=versions(),
         git=git_state(root()),
         started_at=_now(),
@@ -67,17 +78,21 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
     log = _train_log(folder)
     try:
-        with run_loggers(config, folder, record.started_at, plain) as loggers:
+        with run_loggers(config, folder, hash_, plain) as loggers:
             _train_and_evaluate(config, method, folder, record, loggers)
-            record.status = "ok"
             values = {f"eval/{name}": value for name, value in record.metrics.items()}
             log_summary(loggers, {"headline": record.headline["value"], **values})
+        record.status = "ok"
     except BaseException as error:
+        # A failed run never becomes a number.
+        record.headline, record.baseline, record.metrics = None, None, {}
+        _clear(folder)
         record.error = f"{type(error).__name__}: {error}"
         log.error("failed: %s", record.error)
         write_atomically(folder / "error.txt", traceback.format_exc())
         raise
     finally:
+        torch.set_num_threads(threads)
         record.cost.total_seconds = time.perf_counter() - started
         record.finished_at = _now()
         record.peak_memory_bytes = _peak_memory()

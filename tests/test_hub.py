@@ -24,7 +24,7 @@ def asked(monkeypatch):
 def test_a_run_that_needs_no_hub_asks_nothing(asked, compose, tmp_path):
     hub.settle_offline(compose("model=tiny"))
     hub.settle_offline(compose("task=cola", f"data_dir={tmp_path}", "model=tiny"))
-    hub.settle_offline(compose(f"model.name_or_path={tmp_path}", "model.package=null"))
+    hub.settle_offline(compose(f"model.name_or_path={tmp_path}"))
     assert asked == [] and "HF_HUB_OFFLINE" not in os.environ
 
 

@@ -178,8 +178,6 @@ def _draw(lexicon: dict[str, list[Any]], rng: random.Random) -> dict[str, Any]:
         "woman": pick([drawn["her_name"], f"the {woman.one}"]),
         "man": pick([drawn["his_name"], f"the {man.one}"]),
         "person": pick([drawn["name"], f"the {noun.one}"]),
-        "women": f"the {woman.many}",
-        "men": f"the {man.many}",
     }
 
 

@@ -88,11 +88,19 @@ class GlueDataModule(LightningDataModule):
         """Indices, in the subsample, of the inner and the outer part of random split `k`."""
         return split(len(self.train), inner_fraction, self.seed, k)
 
-    def search_dataloader(self, k: int, inner_fraction: float) -> CombinedLoader:
-        """`{"inner": batch, "outer": batch}` of split `k`; an epoch is one pass over the inner."""
+    def search_dataloader(
+        self, k: int, inner_fraction: float, outer_every: int = 1
+    ) -> CombinedLoader:
+        """`{"inner": batch, "outer": batch}` of split `k`; an epoch is one pass over the inner.
+
+        The outer batch stays for `outer_every` inner ones, so that a search which looks at every
+        T-th of them sees all of its outer examples.
+        """
         inner_indices, outer_indices = self.split(k, inner_fraction)
         inner = self._loader(inner_indices, "order", "inner", k)
-        outer = self._loader(outer_indices, "order", "outer", k, epoch_batches=len(inner))
+        outer = self._loader(
+            outer_indices, "order", "outer", k, epoch_batches=len(inner), hold=outer_every
+        )
         return CombinedLoader({"inner": inner, "outer": outer}, "min_size")
 
     def evaluation_dataloader(self, name: str) -> tuple[DataLoader, list[int]]:
@@ -111,11 +119,7 @@ class GlueDataModule(LightningDataModule):
             return sum(self.train.labels) / len(self.train)
         return Counter(sorted(self.train.labels)).most_common(1)[0][0]
 
-    def _loader(
-        self, indices: list[int], *purpose: str | int, epoch_batches: int | None = None
-    ) -> DataLoader:
-        sampler = StreamBatches(
-            indices, self.optim.batch_size, self.seed, *purpose, epoch_batches=epoch_batches
-        )
+    def _loader(self, indices: list[int], *purpose: str | int, **cycle: int) -> DataLoader:
+        sampler = StreamBatches(indices, self.optim.batch_size, self.seed, *purpose, **cycle)
         # batch_size=None: the sampler gives whole batches.
         return DataLoader(self.encoded_train, batch_size=None, sampler=sampler)

@@ -75,7 +75,8 @@ def load_examples(task: Task, split: str, data_dir: str | None) -> Examples:
 def _texts(row: dict[str, Any], task: Task, origin: str, number: int) -> tuple[str, ...]:
     texts = tuple(row.get(column) for column in task.columns)
     for column, text in zip(task.columns, texts, strict=True):
-        if not isinstance(text, str) or not text.strip():
+        # One half of a pair may be empty, as some of qqp's are.
+        if not isinstance(text, str) or not "".join(map(str, texts)).strip():
             raise UserError(f"{origin}, row {number}: {column} is {text!r}, not a text")
     return texts
 
@@ -109,5 +110,5 @@ def _from_hub(task: Task, split: str) -> list[dict[str, Any]]:
         raise UserError(
             f"task={task.name}: {task.hub} cannot be had from the Hub; give data_dir=FOLDER with "
             f"{task.name}/train.jsonl and {task.name}/{task.evaluation[0]}.jsonl, or fetch it once "
-            "where there is a network"
+            f"where there is a network ({' '.join(str(error).split())[:200]})"
         ) from error

@@ -48,7 +48,7 @@ class StreamBatches(Sampler[list[int]]):
     Pass p is a permutation of the stream `(seed, *purpose, p)`; its last batch may be short. An
     epoch is found from its number alone, so that nothing has to be saved to resume. With
     `epoch_batches` of another loader, passes run on across epochs: the outer batches cycle at
-    their own pace.
+    their own pace. Each batch is given `hold` times.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class StreamBatches(Sampler[list[int]]):
         seed: int,
         *purpose: str | int,
         epoch_batches: int | None = None,
+        hold: int = 1,
     ) -> None:
         self.indices = indices
         self.batch_size = batch_size
@@ -65,6 +66,7 @@ class StreamBatches(Sampler[list[int]]):
         self.purpose = purpose
         self.pass_batches = -(-len(indices) // batch_size)
         self.epoch_batches = self.pass_batches if epoch_batches is None else epoch_batches
+        self.hold = hold
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -78,7 +80,7 @@ class StreamBatches(Sampler[list[int]]):
         start = self.epoch * self.epoch_batches
         order, order_of = [], None
         for batch in range(start, start + self.epoch_batches):
-            number, position = divmod(batch, self.pass_batches)
+            number, position = divmod(batch // self.hold, self.pass_batches)
             if number != order_of:
                 order = stream(self.seed, *self.purpose, number).permutation(len(self.indices))
                 order_of = number

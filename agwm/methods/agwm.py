@@ -9,8 +9,8 @@ Where we differ from the released code, and where the paper is silent: README, "
 `agwm.bilevel`, whose presets follow the text (`paper`), the code (`released`) or its intention.
 
 Four forward and four backward passes a search step, one of each in fine-tuning. At the paper's
-learning rate the implicit term is thousands of times smaller than the direct one: expect
-`preset=first_order` to give the same within noise at half the passes.
+learning rate the implicit term is hundreds to thousands of times smaller than the direct one:
+expect `preset=first_order` to give nearly the same at half the passes.
 """
 
 from __future__ import annotations

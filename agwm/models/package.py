@@ -7,8 +7,8 @@ from agwm.config import Model
 
 
 def package_folder(config: Model) -> Path | None:
-    """Model folder of `config.package`; None if there is no such package."""
-    if config.package is None:
+    """Model folder of `config.package`; None if it is not installed, or ships another model."""
+    if config.package is None or config.name_or_path != config.package_of:
         return None
     try:
         found = metadata.distribution(config.package)

@@ -82,12 +82,6 @@ def load_pretrained(config: Model, task: Task, head_seed: int) -> Pretrained:
     return Pretrained(model, tokenizer, fresh)
 
 
-def head_parameters(model: PreTrainedModel) -> frozenset[str]:
-    """Names of the parameters outside the pretrained body, for a model built from its config."""
-    body = model.base_model_prefix + "."
-    return frozenset(name for name, _ in model.named_parameters() if not name.startswith(body))
-
-
 def _architecture(config: Model, task: Task, source: str | None) -> Any:
     labels = task.labels
     head = (
@@ -110,8 +104,8 @@ def _from_hub(auto_class: Any, source: str | None, **options: Any) -> Any:
     try:
         return auto_class.from_pretrained(source, **options)
     except _SOURCE_ERRORS as error:
+        reason = " ".join(str(error).split())[:200]
         if source is not None and Path(source).is_dir():
-            reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"model.name_or_path={source}: this folder is no Hugging Face sequence "
                 f"classifier with its tokenizer ({reason})"
@@ -119,7 +113,7 @@ def _from_hub(auto_class: Any, source: str | None, **options: Any) -> Any:
         raise UserError(
             f"model.name_or_path={source}: neither a folder nor to be had from the Hub; check the "
             f"name, or fetch it where there is a network (hf download {source}) and give the "
-            "folder: model.name_or_path=FOLDER"
+            f"folder: model.name_or_path=FOLDER ({reason})"
         ) from error
 
 

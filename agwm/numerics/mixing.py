@@ -99,12 +99,13 @@ class _Mix(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         task, pretrained, a1, a2 = ctx.saved_tensors
         grad_task = grad_a1 = grad_a2 = None
-        if ctx.needs_input_grad[0]:
-            grad_task = grad * _times(a1, a2)
-        if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
-            rank = a1.shape[1]
-            own, other = grad * task, grad * pretrained
-            b1, b2 = (a1, a2) if ctx.form == "convex" else (1 - a1, 1 - a2)
-            grad_a1 = (own @ a2.T - other @ b2.T) / rank
-            grad_a2 = (a1.T @ own - b1.T @ other) / rank
+        with torch.autocast(task.device.type, enabled=False):
+            if ctx.needs_input_grad[0]:
+                grad_task = grad * _times(a1, a2)
+            if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
+                rank = a1.shape[1]
+                own, other = grad * task, grad * pretrained
+                b1, b2 = (a1, a2) if ctx.form == "convex" else (1 - a1, 1 - a2)
+                grad_a1 = (own @ a2.T - other @ b2.T) / rank
+                grad_a2 = (a1.T @ own - b1.T @ other) / rank
         return grad_task, None, grad_a1, grad_a2, None

@@ -14,7 +14,7 @@ def tensor_rms(v: Tensor, state: AdamState) -> Tensor:
 
     As in the library that the released code pins, which decays the second moment once more.
     """
-    if not state:
+    if not state:  # no step was taken: the loss does not reach this tensor
         return v
     rms = (BETA2 * state["exp_avg_sq"]).mean().sqrt() + EPS
     return v / (rms / sqrt(1 - BETA2 ** float(state["step"])))

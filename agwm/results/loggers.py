@@ -36,20 +36,20 @@ class MetricsCsv(CSVLogger):
 
 @contextmanager
 def run_loggers(
-    config: RunConfig, folder: Path, started_at: str, plain: dict[str, Any]
+    config: RunConfig, folder: Path, hash_: str, plain: dict[str, Any]
 ) -> Iterator[list[Logger]]:
     """Loggers of one run, closed at the end.
 
     Args:
         config: of the run; `config.logger.kind` picks what goes beside metrics.csv.
         folder: the run's directory; everything is written below it.
-        started_at: tells two starts in one directory apart.
+        hash_: of the configuration.
         plain: configuration as plain containers.
     """
     csv = MetricsCsv(folder)
     try:
         if config.logger.kind == "wandb":
-            with _wandb_run(config, folder, started_at, plain) as logger:
+            with _wandb_run(config, folder, hash_, plain) as logger:
                 yield [csv, logger]
         elif config.logger.kind == "tensorboard":
             yield [csv, _tensorboard(folder)]
@@ -61,7 +61,7 @@ def run_loggers(
 
 @contextmanager
 def _wandb_run(
-    config: RunConfig, folder: Path, started_at: str, plain: dict[str, Any]
+    config: RunConfig, folder: Path, hash_: str, plain: dict[str, Any]
 ) -> Iterator[Logger]:
     # Only a run that asks for it pays for the import.
     import wandb
@@ -74,8 +74,9 @@ def _wandb_run(
         project=config.logger.project,
         mode=config.logger.mode,
         dir=folder,
-        # Another start, or another directory, is another run.
-        id=hashlib.sha256(f"{folder.resolve()} {started_at}".encode()).hexdigest()[:16],
+        # One run for one directory and configuration, however often it is started.
+        id=f"{hash_}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}",
+        resume="allow",
         group="/".join(cell),
         name=f"{method}-n{n_train}-seed{config.seed}",
         job_type="train",

@@ -26,7 +26,7 @@ _PACKAGES = (
 
 @dataclass
 class Cost:
-    """What a run spent; a search step has two optimizer steps, one on W and one on alpha."""
+    """What a run spent; each step of either optimizer of a search counts."""
 
     forward_passes: int = 0
     backward_passes: int = 0
@@ -37,7 +37,10 @@ class Cost:
 
 @dataclass(kw_only=True)
 class Record:
-    """Content of `record.json`; `headline.value` is in percent, -100 to 100."""
+    """Content of `record.json`.
+
+    `headline.value` and `baseline` are in percent, -100 to 100; `metrics` are in [-1, 1].
+    """
 
     status: str  # "ok" or "failed"
     task: str
@@ -47,6 +50,8 @@ class Record:
     seed: int
     sweep: str
     config_hash: str
+    cell_hash: str  # the same without the seed: equal for the runs that a mean is taken over
+    variant: list[str] = field(default_factory=list)  # what differs from the choices' defaults
     headline: dict[str, Any] | None = None
     baseline: float | None = None  # headline of predicting the same for every text
     metrics: dict[str, float] = field(default_factory=dict)

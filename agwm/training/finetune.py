@@ -85,7 +85,9 @@ class FineTuneModule(LightningModule):
             if group.get("clipped", True)
             for parameter in group["params"]
         ]
-        clip_grad_norm_(clipped, self.optim.max_grad_norm)
+        length = clip_grad_norm_(clipped, self.optim.max_grad_norm)
+        if not length.isfinite():
+            raise RunError(f"finetune, step {self.step}: the norm of the gradient is {length}")
         self.method.transform_gradients(self.model)
         lr = schedule.get_last_lr()[0]
         optimizer.step()

@@ -57,12 +57,12 @@ def score(name: str, predicted: Sequence[Any], labels: Sequence[Any], task: Task
         "pearson": pearson_corrcoef,
         "spearman": spearman_corrcoef,
     }[name]
-    if prediction.unique().numel() == 1:
-        if task.labels is None:
-            raise RunError(f"{name} is undefined: all predictions are {prediction[0].item():.4g}")
-        if name == "matthews_corrcoef":
-            # 0 by convention; torchmetrics gives a limit that depends on the share of the classes.
-            return 0.0
+    constant = prediction.unique().numel() == 1
+    if constant and task.labels is None:
+        raise RunError(f"{name} is undefined: all predictions are {prediction[0].item():.4g}")
+    if name == "matthews_corrcoef" and (constant or target.unique().numel() == 1):
+        # 0 by convention; torchmetrics gives a limit that depends on the share of the classes.
+        return 0.0
     value = compute(prediction, target).item()
     if not math.isfinite(value):
         raise RunError(f"{name} is {value}")

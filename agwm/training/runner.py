@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from agwm.bilevel import SearchSettings
 from agwm.config import RunConfig
 from agwm.data.datamodule import GlueDataModule
+from agwm.errors import RunError
 from agwm.method import Method, Phase
 from agwm.models.pretrained import Pretrained
 from agwm.results.record import Cost
@@ -76,8 +77,6 @@ class LightningRunner:
         self.on_gpu = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
         self._model = loaded.model
         self._names = iter([phase.name for phase in plan])
-        if config.trainer.threads is not None:
-            torch.set_num_threads(config.trainer.threads)
 
     def pretrained(self) -> PreTrainedModel:
         """Fresh copy of the loaded model; its head is the same in every copy."""
@@ -96,7 +95,7 @@ class LightningRunner:
 
     def search(self, model: Module, settings: SearchSettings, k: int) -> None:
         """Run search `k` on the mixed `model`, in place; float32 whatever fine-tuning uses."""
-        loader = self.data.search_dataloader(k, settings.inner_fraction)
+        loader = self.data.search_dataloader(k, settings.inner_fraction, settings.alpha_every)
         steps = settings.epochs * len(loader.iterables["inner"])
         module = BilevelSearchModule(model, settings, self.optim, steps, self.config.seed, k)
         self._fit(module, loader, settings.epochs, None, "32-true")
@@ -114,6 +113,8 @@ class LightningRunner:
                 inputs = {name: tensor.to(device) for name, tensor in batch.items()}
                 batches.append(model(**inputs).logits.float().cpu())
         logits = torch.cat(batches)
+        if not logits.isfinite().all():
+            raise RunError(f"evaluation on {split}: the model's outputs are not finite")
         return torch.empty_like(logits).index_copy_(0, torch.tensor(order), logits)
 
     def _fit(
@@ -176,5 +177,7 @@ class LightningRunner:
         return epochs, epochs * batches
 
     def _planned_steps(self, phase: Phase) -> int:
-        examples = round(phase.share * len(self.data.train))
+        examples = len(self.data.train)
+        if phase.share < 1:
+            examples = len(self.data.split(0, phase.share)[0])
         return self._length(math.ceil(examples / self.optim.batch_size), phase.epochs)[1]

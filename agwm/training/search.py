@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import Module
+from torch.nn.utils import clip_grad_norm_
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from agwm.bilevel import SearchSettings
@@ -80,7 +82,7 @@ class BilevelSearchModule(LightningModule):
             ]
         )
         # The search is shorter than the fit that optim.warmup_steps is meant for.
-        warmup = warmup_steps(Optim(**{**vars(optim), "warmup_steps": None}), self.steps)
+        warmup = warmup_steps(replace(optim, warmup_steps=None), self.steps)
         return [weights, alpha], [
             get_linear_schedule_with_warmup(weights, warmup, self.steps),
             get_cosine_schedule_with_warmup(alpha, warmup, self.steps),
@@ -97,8 +99,9 @@ class BilevelSearchModule(LightningModule):
         eta = weights_schedule.get_last_lr()[0]
         alpha_due = (self.step + 1) % settings.alpha_every == 0
         rollback = settings.order == "rollback" and alpha_due
+        implicit = settings.hypergradient != "none" and alpha_due
         start = state = None
-        if rollback or (alpha_due and settings.fd_center == "w"):
+        if rollback or (implicit and settings.fd_center == "w"):
             start = [weight.detach().clone() for weight in self._weights.values()]
         if rollback:
             state = deepcopy(self._optimizer(0).state_dict())
@@ -111,8 +114,8 @@ class BilevelSearchModule(LightningModule):
             self._assign(start)
             self._optimizer(0).load_state_dict(state)
             self._step_weights(inner, "inner" if settings.shared_masks else "again")
-        elif settings.order == "released":
-            if self.step == 0:
+        elif settings.order == "released" and alpha_due:
+            if self.step + 1 == settings.alpha_every:
                 # The released roll-back restores a state that was empty before the first step.
                 self._optimizer(0).state.clear()
             self._step_weights(inner, "again")
@@ -135,10 +138,11 @@ class BilevelSearchModule(LightningModule):
         for weight, grad in zip(weights, found[: len(weights)], strict=True):
             weight.grad = grad
         optimizer = self.optimizers()[0]
-        self.clip_gradients(optimizer, self.settings.max_grad_norm, "norm")
+        self._check("inner loss", loss)
+        length = clip_grad_norm_(weights, self.settings.max_grad_norm)
+        self._check("norm of the inner gradient", length)
         optimizer.step()
         optimizer.zero_grad()
-        self._check("inner loss", loss)
         return loss.detach(), list(found[len(weights) :]) if keep else None
 
     def _step_alpha(
@@ -155,10 +159,11 @@ class BilevelSearchModule(LightningModule):
         loss = self._loss(outer, "outer")(weights, alpha)
         self._check("outer loss", loss)
         self.backward_passes += 1
-        found = hypergradient.gradients(loss, [*alpha, *weights])
+        first_order = settings.hypergradient == "none"
+        found = hypergradient.gradients(loss, alpha if first_order else [*alpha, *weights])
         direct, direction = found[: len(alpha)], found[len(alpha) :]
         implicit = [torch.zeros_like(grad) for grad in direct]
-        if settings.hypergradient != "none":
+        if not first_order:
             direction = self._preconditioned(direction)
             center = start if settings.fd_center == "w" else [w.detach() for w in weights]
             scale = eta if settings.fd_scale == "eta" else 1.0
@@ -167,7 +172,8 @@ class BilevelSearchModule(LightningModule):
             if settings.order == "released":
                 # Its restore is without effect: W stays where the second evaluation put it.
                 eps = hypergradient.step_size(direction, settings.fd_radius)
-                self._assign(hypergradient.displaced(center, direction, -eps))
+                self._assign(hypergradient.displaced(weights, direction, -eps))
+        self._check("norm of alpha's gradient", hypergradient.norm([*direct, *implicit]))
         for parameter, d, i in zip(alpha, direct, implicit, strict=True):
             parameter.grad = d + i
         optimizer = self.optimizers()[1]
@@ -242,6 +248,7 @@ class BilevelSearchModule(LightningModule):
         at_bounds = ((alpha == 0) | (alpha == 1)).float()
         values |= {
             "k": self.k + 1,
+            "zero_directions": self.zero_directions,
             "step": self.k * self.steps + self.step,
             "alpha_mean": alpha.mean(),
             "alpha_min": alpha.min(),

@@ -12,7 +12,6 @@ from agwm.models.mixed import (
     mixed_linears,
     pretrained_linears,
 )
-from agwm.models.pretrained import head_parameters
 from agwm.numerics.mixing import init_alpha
 
 FAMILIES = {
@@ -56,6 +55,12 @@ COUNTS = {
     "deberta": (406_214_658, 146, 144, 352_321_536, 491_520),
     "xlnet": (361_320_450, 50, 48, 201_326_592, 245_760),
 }
+
+
+def head_parameters(model):
+    """What no checkpoint of the body holds, for a model built from its config."""
+    body = model.base_model_prefix + "."
+    return frozenset(name for name, _ in model.named_parameters() if not name.startswith(body))
 
 
 def build(config):

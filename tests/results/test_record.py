@@ -11,7 +11,16 @@ from agwm.results.record import Cost, Record, git_state, read_record, versions, 
 
 FIELDS = {
     *("schema_version", "status", "task", "model", "method", "n_train", "seed", "sweep"),
-    *("headline", "metrics", "phases", "cost", "peak_memory_bytes", "config_hash"),
+    *(
+        "headline",
+        "metrics",
+        "phases",
+        "cost",
+        "peak_memory_bytes",
+        "config_hash",
+        "cell_hash",
+        "variant",
+    ),
     *("subsample_hash", "versions", "git", "device", "started_at", "finished_at", "error"),
     "baseline",
 }
@@ -20,7 +29,7 @@ COST = {"forward_passes", "backward_passes", "optimizer_steps", "train_seconds",
 
 def record(**values):
     cell = {"task": "cola", "model": "tiny", "method": "agwm", "n_train": None, "sweep": "single"}
-    return Record(status="ok", seed=0, config_hash="0" * 12, **(cell | values))
+    return Record(status="ok", seed=0, config_hash="0" * 12, cell_hash="1" * 12, **(cell | values))
 
 
 def git(folder, *arguments):

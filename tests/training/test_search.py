@@ -189,10 +189,12 @@ def test_what_is_logged(loaded):
     searched(loaded, callback=watch)
     assert set(watch.seen[0]["logged"]) == {
         f"search/{name}"
-        for name in ("inner_loss", "outer_loss", "lr", "alpha_lr", "direct_norm", "implicit_norm",
-                     "cosine", "alpha_mean", "alpha_min", "alpha_max", "alpha_at_bounds", "k",
-                     "step")
-    }  # fmt: skip
+        for name in (
+            *("inner_loss", "outer_loss", "lr", "alpha_lr", "direct_norm", "implicit_norm"),
+            *("cosine", "zero_directions", "alpha_mean", "alpha_min", "alpha_max"),
+            *("alpha_at_bounds", "k", "step"),
+        )
+    }
     alpha, logged = watch.seen[1]["alpha"], watch.seen[1]["logged"]
     assert logged["search/alpha_mean"].item() == pytest.approx(alpha.mean().item())
     share = ((alpha == 0) | (alpha == 1)).float().mean()
