@@ -38,11 +38,6 @@ class Bench(BilevelSearchModule):
     def lr_schedulers(self):
         return self._made[1]
 
-    def clip_gradients(self, optimizer, max_norm, algorithm):
-        torch.nn.utils.clip_grad_norm_(
-            [p for group in optimizer.optimizer.param_groups for p in group["params"]], max_norm
-        )
-
     def log_dict(self, values):
         pass
 
@@ -53,6 +48,7 @@ class Stepper:
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
         self.step, self.zero_grad = optimizer.step, optimizer.zero_grad
+        self.param_groups = optimizer.param_groups
 
 
 def seconds(step: Callable[[], None]) -> float:

@@ -48,6 +48,15 @@ def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
+def clip(optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
+    """Clip the gradients of `optimizer` to a global L2 norm, in place; returns the norm before.
+
+    Groups marked `"clipped": False` are left out of the norm and of the clipping.
+    """
+    groups = [group for group in optimizer.param_groups if group.get("clipped", True)]
+    return torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], max_norm)
+
+
 class RunningMean:
     """Mean of named tensors, one copy held; equal summands give that summand bit for bit."""
 

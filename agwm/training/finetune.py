@@ -6,12 +6,12 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn import Module
-from torch.nn.utils import clip_grad_norm_
 from transformers import get_linear_schedule_with_warmup
 
 from agwm.config import Optim
 from agwm.errors import RunError
 from agwm.method import Batch, Method
+from agwm.numerics.optim import clip
 from agwm.numerics.rng import dropout_masks
 from agwm.seeding import derive
 
@@ -79,13 +79,7 @@ class FineTuneModule(LightningModule):
             loss = self.method.backward(self.model, batch, self._backward)
         if not loss.isfinite():
             raise RunError(f"finetune, step {self.step}: the loss is {loss.item()}")
-        clipped = [
-            parameter
-            for group in optimizer.param_groups
-            if group.get("clipped", True)
-            for parameter in group["params"]
-        ]
-        length = clip_grad_norm_(clipped, self.optim.max_grad_norm)
+        length = clip(optimizer, self.optim.max_grad_norm)
         if not length.isfinite():
             raise RunError(f"finetune, step {self.step}: the norm of the gradient is {length}")
         self.method.transform_gradients(self.model)

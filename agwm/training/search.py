@@ -10,7 +10,6 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import Module
-from torch.nn.utils import clip_grad_norm_
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from agwm.bilevel import SearchSettings
@@ -20,7 +19,7 @@ from agwm.method import Batch
 from agwm.models.mixed import alpha_parameters, clamp_alpha
 from agwm.numerics import hypergradient
 from agwm.numerics.hypergradient import Tensors
-from agwm.numerics.optim import adamw, weight_groups
+from agwm.numerics.optim import adamw, clip, weight_groups
 from agwm.numerics.precondition import adam_denominator, tensor_rms
 from agwm.numerics.rng import dropout_masks
 from agwm.seeding import derive
@@ -139,7 +138,7 @@ class BilevelSearchModule(LightningModule):
             weight.grad = grad
         optimizer = self.optimizers()[0]
         self._check("inner loss", loss)
-        length = clip_grad_norm_(weights, self.settings.max_grad_norm)
+        length = clip(optimizer, self.settings.max_grad_norm)
         self._check("norm of the inner gradient", length)
         optimizer.step()
         optimizer.zero_grad()

@@ -89,12 +89,19 @@ def test_rank_one_gradients_in_the_form_of_the_paper_s_appendix():
     torch.testing.assert_close(found[2], a1.T @ (grad * task) - (1 - a1).T @ (grad * pretrained))
 
 
-def test_autocast_does_not_round_the_mixture():
-    task, pretrained, alpha, form = random_case("product", 4, shape=(16, 16))
-    task, pretrained, alpha = task.float(), pretrained.float(), [a.float() for a in alpha]
+@pytest.mark.parametrize("rank", [1, 4])
+def test_autocast_rounds_neither_the_mixture_nor_its_gradients(rank):
+    task, pretrained, alpha, form = random_case("product", rank, shape=(16, 16))
+    inputs = [t.detach().float().requires_grad_() for t in (task, *alpha)]
+
+    def of_mixture():
+        mixed = mix(inputs[0], pretrained.float(), tuple(inputs[1:]), form)
+        return mixed, *torch.autograd.grad((mixed**2).sum(), inputs)
+
+    plain = of_mixture()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = mix(task, pretrained, tuple(alpha), form)
-    assert torch.equal(inside, mix(task, pretrained, tuple(alpha), form))
+        inside = of_mixture()
+    assert all(torch.equal(a, b) for a, b in zip(inside, plain, strict=True))
 
 
 @pytest.mark.parametrize(("std", "mean_sum"), [(0.005, 0.9960), (0.1, 0.9234), (0.45, 0.7080)])

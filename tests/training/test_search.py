@@ -72,7 +72,7 @@ def test_with_no_learning_rate_w_never_moves(loaded):
                 assert torch.equal(before, module.model.get_parameter(name)), (preset, name)
 
 
-def test_released_leaves_w_displaced_by_the_radius_against_the_outer_gradient(loaded):
+def test_released_leaves_w_displaced_by_the_radius(loaded):
     pretrained, data = loaded
     optim = Optim(**{**vars(OPTIM), "lr": 0.0})
     start = mixed_model(pretrained)
@@ -176,12 +176,16 @@ def test_dropout_is_on_in_every_pass(loaded, monkeypatch):
     assert modes and all(modes)
 
 
-def test_passes_are_those_of_the_plan(loaded):
-    for preset, expected in [
-        ("paper", 4), ("released", 5), ("rollback", 5), ("first_order", 2), ("adam_unrolled", 4),
-    ]:  # fmt: skip
-        module = searched(loaded, preset, steps=2)
-        assert module.backward_passes == 2 * expected == 2 * settings(preset).passes
+@pytest.mark.parametrize(
+    ("preset", "each", "every_second"),
+    [("paper", 4, 2.5), ("released", 5, 3), ("rollback", 5, 3), ("first_order", 2, 1.5),
+     ("adam_unrolled", 4, 2.5)],
+)  # fmt: skip
+def test_passes_are_those_of_the_plan(loaded, preset, each, every_second):
+    for every, expected in ((1, each), (2, every_second)):
+        module = searched(loaded, preset, steps=2, alpha_every=every)
+        planned = settings(preset, alpha_every=every).passes
+        assert module.backward_passes == 2 * expected == 2 * planned
 
 
 def test_what_is_logged(loaded):

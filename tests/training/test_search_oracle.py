@@ -6,6 +6,7 @@ from search_harness import OPTIM, fit, mixed_model, settings
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from agwm.config import Optim
+from agwm.numerics.hypergradient import norm
 from agwm.training import search
 from agwm.training.search import BilevelSearchModule
 
@@ -22,6 +23,22 @@ def by_sgd(monkeypatch):
     monkeypatch.setattr(search, "adamw", sgd)
 
 
+def build(pretrained, chosen, eta):
+    """Search module in float64, before its first step."""
+    model = mixed_model(pretrained, std=0.05).double()
+    optim = Optim(**{**vars(OPTIM), "lr": eta})
+    return BilevelSearchModule(model, chosen, optim, steps=5, seed=0, k=0)
+
+
+def problem(pretrained, data, chosen):
+    """W, alpha, and the inner and the outer loss of the first iteration, masks and all."""
+    reference = build(pretrained, chosen, ETA)
+    reference.model.train()
+    batch = next(iter(data.search_dataloader(0, chosen.inner_fraction)))[0]
+    inner, outer = (reference._loss(batch[part], part) for part in ("inner", "outer"))
+    return list(reference._weights.values()), reference._alpha_values(), inner, outer
+
+
 @pytest.mark.parametrize("order", ["w_alpha", "rollback"])
 @pytest.mark.parametrize(
     ("hypergradient", "tolerance"), [("exact", 1e-9), ("finite_difference", 1e-5)]
@@ -34,26 +51,12 @@ def test_one_iteration_is_the_derivative_through_the_step(
     tolerance,
 ):
     pretrained, data = loaded
-    optim = Optim(**{**vars(OPTIM), "lr": ETA})
     chosen = settings(
         hypergradient=hypergradient, order=order, alpha_lr=ALPHA_LR, max_grad_norm=1e9,
         fd_radius=1e-3,
     )  # fmt: skip
-
-    def module():
-        model = mixed_model(pretrained, std=0.05).double()
-        return BilevelSearchModule(model, chosen, optim, steps=5, seed=0, k=0)
-
-    done = fit(module(), data, steps=1)
-
-    reference = module()
-    reference.model.train()
-    batch = next(iter(data.search_dataloader(0, chosen.inner_fraction)))[0]
-    weights, alpha = list(reference._weights.values()), reference._alpha_values()
-    inner, outer = (
-        reference._loss(batch["inner"], "inner"),
-        reference._loss(batch["outer"], "outer"),
-    )
+    done = fit(build(pretrained, chosen, ETA), data, steps=1)
+    weights, alpha, inner, outer = problem(pretrained, data, chosen)
     with sdpa_kernel(SDPBackend.MATH):
         slope = torch.autograd.grad(inner(weights, alpha), weights, create_graph=True)
         ahead = [w - ETA * g for w, g in zip(weights, slope, strict=True)]
@@ -73,3 +76,44 @@ def test_one_iteration_is_the_derivative_through_the_step(
         final = [w - ETA * g for w, g in zip(weights, again, strict=True)]
     for w, f in zip(done._weights.values(), final, strict=True):
         torch.testing.assert_close(w.detach(), f.detach(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("center", ["w", "w_prime"])
+@pytest.mark.parametrize("scale", ["eta", "one"])
+def test_the_mixed_derivative_is_taken_where_and_scaled_as_the_switches_say(
+    loaded, by_sgd, center, scale
+):
+    pretrained, data = loaded
+    chosen = settings(
+        hypergradient="exact", fd_center=center, fd_scale=scale, alpha_lr=ALPHA_LR,
+        max_grad_norm=1e9,
+    )  # fmt: skip
+    done = fit(build(pretrained, chosen, ETA), data, steps=1)
+    weights, alpha, inner, outer = problem(pretrained, data, chosen)
+    ahead = [
+        (w - ETA * g).detach().requires_grad_()
+        for w, g in zip(weights, torch.autograd.grad(inner(weights, alpha), weights), strict=True)
+    ]
+    found = torch.autograd.grad(outer(ahead, alpha), [*alpha, *ahead])
+    direct, v = found[: len(alpha)], found[len(alpha) :]
+    at = weights if center == "w" else ahead
+    with sdpa_kernel(SDPBackend.MATH):
+        slope = torch.autograd.grad(inner(at, alpha), at, create_graph=True)
+        product = torch.autograd.grad(slope, alpha, v)
+    factor = ETA if scale == "eta" else 1.0
+    size = max(d.abs().max() for d in direct)
+    steps = zip(alpha, done._alpha_values(), direct, product, strict=True)
+    for before, after, d, p in steps:
+        assert ((before - after) / ALPHA_LR - (d - factor * p)).abs().max() < 1e-8 * size
+
+
+def test_released_leaves_w_against_the_outer_gradient(loaded, by_sgd):
+    pretrained, data = loaded
+    chosen = settings("released", precondition="none", shared_masks=True, alpha_lr=0.0)
+    done = fit(build(pretrained, chosen, eta=0.0), data, steps=1)
+    weights, alpha, _, outer = problem(pretrained, data, chosen)
+    v = torch.autograd.grad(outer(weights, alpha), weights)
+    moved = [b.detach() - a.detach() for a, b in zip(weights, done._weights.values(), strict=True)]
+    inner = sum((m * d).sum() for m, d in zip(moved, v, strict=True))
+    assert (inner / (norm(moved) * norm(v))).item() == pytest.approx(-1, abs=1e-9)
+    assert norm(moved).item() == pytest.approx(chosen.fd_radius, rel=1e-9)
