@@ -58,9 +58,6 @@ def _run_once(cfg: DictConfig) -> None:
         print(f"finished already: {folder} ({name} {value:.2f}); force=true runs it again")
         return
     settle_offline(config)
-    # Threads that wait for each other spin by default: with another process on the same cores, a
-    # step took ten times as long and more. Read once, when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Seconds of imports, which a mistake in the configuration is not to wait for.
     from agwm.results.summary import print_summary
     from agwm.run import run
