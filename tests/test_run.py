@@ -1,0 +1,116 @@
+import json
+
+import pytest
+import torch
+
+from agwm import run
+from agwm.config import config_hash
+from agwm.data.sampling import StreamBatches
+from agwm.errors import RunError, UserError
+from agwm.models.package import package_folder
+
+
+def only_record(folder):
+    (found,) = folder.rglob("record.json")
+    return json.loads(found.read_text()), {path.name for path in found.parent.iterdir()}
+
+
+@pytest.mark.parametrize("step", ["save_model", "log_summary"])
+def test_what_fails_after_evaluation_leaves_no_number(tiny_run, tmp_path, monkeypatch, step):
+    def fails(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(run, step, fails)
+    with pytest.raises(OSError, match="no space left"):
+        tiny_run("method=joint")
+    record, names = only_record(tmp_path / "runs")
+    assert record["status"] == "failed" and record["error"] == "OSError: no space left"
+    assert record["headline"] is None and record["metrics"] == {} and record["baseline"] is None
+    assert "error.txt" in names
+    assert names.isdisjoint({"predictions.jsonl", "alpha.safetensors", "model"})
+
+
+def test_outputs_that_are_not_finite_are_no_prediction(tiny_run, tmp_path, monkeypatch):
+    def ruined(model):
+        model.classifier.weight.data.fill_(float("nan"))
+        return model
+
+    monkeypatch.setattr(run, "merge", ruined)
+    with pytest.raises(RunError, match="evaluation on validation: the model's outputs are not fin"):
+        tiny_run("method=vanilla")
+    assert only_record(tmp_path / "runs")[0]["status"] == "failed"
+
+
+def test_a_gradient_that_is_not_finite_names_its_step(tiny_run, monkeypatch):
+    from agwm.methods.vanilla import Vanilla
+
+    def backward(self, model, batch, backward):
+        loss = Vanilla.loss(self, model, batch)
+        backward(loss)
+        model.classifier.weight.grad[0, 0] = float("inf")
+        return loss.detach()
+
+    monkeypatch.setattr(Vanilla, "backward", backward)
+    with pytest.raises(RunError, match="finetune, step 0: the norm of the gradient is inf"):
+        tiny_run("method=vanilla")
+
+
+def test_a_name_of_one_s_own_is_not_overruled_by_the_offline_package(compose):
+    assert package_folder(compose("model=minilm").model) is not None
+    other = compose("model=minilm", "model.name_or_path=google-bert/bert-base-cased").model
+    assert package_folder(other) is None
+
+
+def test_threads_are_those_of_the_run_only(tiny_run, monkeypatch):
+    seen, before = [], torch.get_num_threads()
+    monkeypatch.setattr(run, "merge", lambda model: seen.append(torch.get_num_threads()) or model)
+    tiny_run("method=vanilla", f"trainer.threads={before + 1}")
+    tiny_run("method=vanilla")
+    assert seen == [before + 1, before] and torch.get_num_threads() == before
+
+
+def test_a_record_names_its_variant_and_its_cell(tiny_run, compose):
+    plain, _ = tiny_run("method=random_alpha")
+    other, _ = tiny_run("method=random_alpha", "method.rank=2", "seed=1")
+    assert plain.variant == [] and other.variant == ["rank=2"]
+    again, _ = tiny_run("method=random_alpha", "seed=1")
+    assert plain.cell_hash == again.cell_hash != other.cell_hash
+    assert len({plain.config_hash, other.config_hash, again.config_hash}) == 3
+    assert config_hash(compose("sweep=a")) == config_hash(compose("sweep=b"))
+
+
+def test_a_directory_that_cannot_be_made_is_told_in_one_line(tiny_run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"runs_dir=.*file: .* cannot be made"):
+        tiny_run(f"runs_dir={tmp_path / 'file'}")
+
+
+@pytest.mark.parametrize("hold", [1, 2, 4])
+def test_every_outer_example_is_seen_by_a_search_that_looks_at_every_nth_batch(hold):
+    batches = StreamBatches(list(range(60)), 16, 0, "outer", epoch_batches=15, hold=hold)
+    seen = []
+    for epoch in range(3):
+        batches.set_epoch(epoch)
+        seen += list(batches)
+    looked_at = seen[hold - 1 :: hold]
+    assert sorted(index for batch in looked_at[:4] for index in batch) == list(range(60))
+
+
+@pytest.mark.parametrize("n_train", [21, 41, 61])
+def test_the_plan_counts_the_steps_that_are_taken(tiny_run, n_train):
+    from agwm.training.runner import LightningRunner
+
+    plans = []
+    made = LightningRunner.__init__
+
+    def watched(runner, *arguments):
+        made(runner, *arguments)
+        plans.append([count for _, count, _ in runner.progress.plan])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LightningRunner, "__init__", watched)
+        record, _ = tiny_run(
+            "method=agwm", "method.num_searches=1", "method.search_epochs=1", f"n_train={n_train}",
+            "optim.batch_size=16",
+        )  # fmt: skip
+    assert plans == [[phase["steps"] for phase in record.phases]]
