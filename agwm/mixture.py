@@ -62,3 +62,9 @@ class Mixture:
         for factor in alpha_parameters(model).values():
             factor.requires_grad_(trainable)
         return model
+
+    def merge(self, model: Module) -> Module:
+        """Fold the mixture into plain linear layers."""
+        from agwm.models.mixed import merge
+
+        return merge(model)

@@ -21,8 +21,7 @@ from agwm.config import RunConfig, config_hash, differences
 from agwm.data.datamodule import GlueDataModule
 from agwm.errors import UserError
 from agwm.method import Method
-from agwm.models.export import save_model
-from agwm.models.mixed import alpha_tensors, merge
+from agwm.models.mixed import alpha_tensors
 from agwm.models.pretrained import load_pretrained
 from agwm.paths import root
 from agwm.results.loggers import log_summary, run_loggers
@@ -118,10 +117,10 @@ def _train_and_evaluate(
     alpha = alpha_tensors(model)
     if alpha:
         save_file(alpha, folder / "alpha.safetensors")
-    model = merge(model)
+    model = method.merge(model)
     _evaluate(config, model, data, runner, folder, record)
     if config.save_model:
-        save_model(model, loaded.tokenizer, folder / "model")
+        method.save(model, loaded, folder / "model")
 
 
 def _evaluate(

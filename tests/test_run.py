@@ -3,7 +3,6 @@ import json
 import pytest
 import torch
 
-from agwm import run
 from agwm.config import config_hash
 from agwm.data.sampling import StreamBatches
 from agwm.errors import RunError, UserError
@@ -15,12 +14,12 @@ def only_record(folder):
     return json.loads(found.read_text()), {path.name for path in found.parent.iterdir()}
 
 
-@pytest.mark.parametrize("step", ["save_model", "log_summary"])
+@pytest.mark.parametrize("step", ["agwm.models.export.save_model", "agwm.run.log_summary"])
 def test_what_fails_after_evaluation_leaves_no_number(tiny_run, tmp_path, monkeypatch, step):
     def fails(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(run, step, fails)
+    monkeypatch.setattr(step, fails)
     with pytest.raises(OSError, match="no space left"):
         tiny_run("method=joint")
     record, names = only_record(tmp_path / "runs")
@@ -31,11 +30,11 @@ def test_what_fails_after_evaluation_leaves_no_number(tiny_run, tmp_path, monkey
 
 
 def test_outputs_that_are_not_finite_are_no_prediction(tiny_run, tmp_path, monkeypatch):
-    def ruined(model):
+    def ruined(self, model):
         model.classifier.weight.data.fill_(float("nan"))
         return model
 
-    monkeypatch.setattr(run, "merge", ruined)
+    monkeypatch.setattr("agwm.methods.vanilla.Vanilla.merge", ruined)
     with pytest.raises(RunError, match="evaluation on validation: the model's outputs are not fin"):
         tiny_run("method=vanilla")
     assert only_record(tmp_path / "runs")[0]["status"] == "failed"
@@ -44,8 +43,8 @@ def test_outputs_that_are_not_finite_are_no_prediction(tiny_run, tmp_path, monke
 def test_a_gradient_that_is_not_finite_names_its_step(tiny_run, monkeypatch):
     from agwm.methods.vanilla import Vanilla
 
-    def backward(self, model, batch, backward):
-        loss = Vanilla.loss(self, model, batch)
+    def backward(self, model, batch, step, backward):
+        loss = Vanilla.loss(self, model, batch, step)
         backward(loss)
         model.classifier.weight.grad[0, 0] = float("inf")
         return loss.detach()
@@ -63,7 +62,10 @@ def test_a_name_of_one_s_own_is_not_overruled_by_the_offline_package(compose):
 
 def test_threads_are_those_of_the_run_only(tiny_run, monkeypatch):
     seen, before = [], torch.get_num_threads()
-    monkeypatch.setattr(run, "merge", lambda model: seen.append(torch.get_num_threads()) or model)
+    monkeypatch.setattr(
+        "agwm.methods.vanilla.Vanilla.merge",
+        lambda self, model: seen.append(torch.get_num_threads()) or model,
+    )
     tiny_run("method=vanilla", f"trainer.threads={before + 1}")
     tiny_run("method=vanilla")
     assert seen == [before + 1, before] and torch.get_num_threads() == before

@@ -1,6 +1,7 @@
 """A GLUE task for one seed: the subsample, the K random splits and the padded batches."""
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 
 from lightning.pytorch import LightningDataModule
@@ -80,9 +81,25 @@ class GlueDataModule(LightningDataModule):
         """Token ids of the subsample."""
         return Encoded(self.train, self.tokenizer, self.optim.max_length)
 
-    def train_dataloader(self) -> DataLoader:
-        """All examples of the subsample, shuffled anew every epoch; the last batch may be short."""
-        return self._loader(list(range(len(self.train))), "order")
+    def train_dataloader(
+        self,
+        examples: list[int] | None = None,
+        *purpose: str | int,
+        batch_size: int | None = None,
+    ) -> DataLoader:
+        """Examples of the subsample (None = all), shuffled anew every epoch.
+
+        The last batch may be short; the order comes from the stream ("order", *purpose).
+        """
+        chosen = list(range(len(self.train))) if examples is None else examples
+        return self._loader(chosen, "order", *purpose, batch_size=batch_size)
+
+    def ordered_dataloader(self, examples: Sequence[int] | None = None) -> DataLoader:
+        """Examples of the subsample (None = all) as they come, once."""
+        order = range(len(self.train)) if examples is None else examples
+        size = self.optim.batch_size
+        batches = [list(order[first : first + size]) for first in range(0, len(order), size)]
+        return DataLoader(self.encoded_train, batch_size=None, sampler=batches)
 
     def split(self, k: int, inner_fraction: float) -> tuple[list[int], list[int]]:
         """Indices, in the subsample, of the inner and the outer part of random split `k`."""
@@ -119,7 +136,14 @@ class GlueDataModule(LightningDataModule):
             return sum(self.train.labels) / len(self.train)
         return Counter(sorted(self.train.labels)).most_common(1)[0][0]
 
-    def _loader(self, indices: list[int], *purpose: str | int, **cycle: int) -> DataLoader:
-        sampler = StreamBatches(indices, self.optim.batch_size, self.seed, *purpose, **cycle)
+    def _loader(
+        self,
+        indices: list[int],
+        *purpose: str | int,
+        batch_size: int | None = None,
+        **cycle: int,
+    ) -> DataLoader:
+        size = batch_size or self.optim.batch_size
+        sampler = StreamBatches(indices, size, self.seed, *purpose, **cycle)
         # batch_size=None: the sampler gives whole batches.
         return DataLoader(self.encoded_train, batch_size=None, sampler=sampler)

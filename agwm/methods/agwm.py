@@ -30,7 +30,7 @@ AVERAGES = ("all", "alpha")
 
 
 @dataclass(kw_only=True)
-class AGWM(Method, Mixture):
+class AGWM(Mixture, Method):
     """K bilevel searches, their average, and fine-tuning with alpha fixed."""
 
     # With nothing searched, alpha = 1: what is left is a fine-tuning of W.
@@ -102,12 +102,13 @@ class AGWM(Method, Mixture):
         from agwm.numerics.optim import RunningMean
 
         mean = RunningMean()
-        for k in range(self.num_searches):
+        *searches, finetune = self.plan()
+        for k, phase in enumerate(searches):
             model = self.mixed(runner.pretrained(), runner, k, trainable=True)
-            runner.search(model, self.settings(), k)
+            runner.search(model, self.settings(), k, phase)
             found = alpha_parameters(model) if self.average == "alpha" else model.state_dict()
             mean.add(found)
         model = self.mixed(runner.pretrained(), runner, 0, trainable=False)
         model.load_state_dict(mean.mean, strict=False)
-        runner.finetune(model, self, self.finetune_epochs)
+        runner.finetune(model, self, finetune)
         return model

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from agwm.config import Optim, require
-from agwm.method import Method, Runner
+from agwm.method import Method, Runner, Step
 from agwm.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Joint(Method, Mixture):
+class Joint(Mixture, Method):
     """Fine-tuning of a mixed model, alpha a parameter like others but for its learning rate."""
 
     neutral: ClassVar[dict[str, Any] | None] = {
@@ -57,7 +57,7 @@ class Joint(Method, Mixture):
         }
         return [*weight_groups(model, optim.lr, optim.weight_decay, weights), own]
 
-    def after_step(self, model: Module) -> None:
+    def after_step(self, model: Module, step: Step) -> None:
         from agwm.models.mixed import clamp_alpha
 
         clamp_alpha(model)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class RandomAlpha(Method, Mixture):
+class RandomAlpha(Mixture, Method):
     """Fine-tuning of a mixed model whose alpha is drawn and kept."""
 
     neutral: ClassVar[dict[str, Any] | None] = {"alpha_init_std": 0.0}

@@ -1,4 +1,4 @@
-"""Dropout masks that depend on a seed alone."""
+"""Randomness that depends on a seed alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,12 +7,19 @@ import torch
 
 
 @contextmanager
-def dropout_masks(seed: int) -> Iterator[None]:
-    """Draw the masks inside from `seed`, on CPU and current GPU; the outer state is untouched.
+def seeded(seed: int) -> Iterator[None]:
+    """Whatever torch draws inside comes from `seed`, on CPU and current GPU; the outer state stays.
 
-    Two passes of the same shape under the same seed see the same masks.
+    Two passes of the same shape under the same seed see the same dropout masks.
     """
+    with replayed():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def replayed() -> Iterator[None]:
+    """What is drawn inside is drawn once more, the same, by what follows."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
         yield

@@ -10,9 +10,9 @@ from transformers import get_linear_schedule_with_warmup
 
 from agwm.config import Optim
 from agwm.errors import RunError
-from agwm.method import Batch, Method
+from agwm.method import Batch, Method, Step
 from agwm.numerics.optim import clip
-from agwm.numerics.rng import dropout_masks
+from agwm.numerics.rng import seeded
 from agwm.seeding import derive
 
 
@@ -46,10 +46,19 @@ class FineTuneModule(LightningModule):
         method: gives groups, optimizer, gradients and what follows a step.
         optim: the recipe.
         steps: optimizer steps of the whole fit, for the schedule.
-        seed: of the run; step t draws its dropout masks from the stream (seed, "dropout", t).
+        seed: of the run; step t draws its dropout from the stream (seed, "dropout", *streams, t).
+        streams: what tells this fit from another of the same run.
     """
 
-    def __init__(self, model: Module, method: Method, optim: Optim, steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        model: Module,
+        method: Method,
+        optim: Optim,
+        steps: int,
+        seed: int,
+        streams: tuple[str | int, ...] = (),
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
@@ -57,6 +66,7 @@ class FineTuneModule(LightningModule):
         self.optim = optim
         self.steps = steps
         self.seed = seed
+        self.streams = streams
         self.step = 0
         self.backward_passes = 0
 
@@ -75,18 +85,20 @@ class FineTuneModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         optimizer.zero_grad()
-        with dropout_masks(derive(self.seed, "dropout", self.step)):
-            loss = self.method.backward(self.model, batch, self._backward)
+        seed = derive(self.seed, "dropout", *self.streams, self.step)
+        step = Step(self.step, self.steps, seed, optimizer.optimizer)
+        lr = step.lr
+        with seeded(seed):
+            loss = self.method.backward(self.model, batch, step, self._backward)
         if not loss.isfinite():
             raise RunError(f"finetune, step {self.step}: the loss is {loss.item()}")
         length = clip(optimizer, self.optim.max_grad_norm)
         if not length.isfinite():
             raise RunError(f"finetune, step {self.step}: the norm of the gradient is {length}")
-        self.method.transform_gradients(self.model)
-        lr = schedule.get_last_lr()[0]
+        self.method.before_step(self.model, step)
         optimizer.step()
+        self.method.after_step(self.model, step)
         schedule.step()
-        self.method.after_step(self.model)
         self.step += 1
         self.log_dict({"finetune/step": self.step, "finetune/loss": loss, "finetune/lr": lr})
 

@@ -51,15 +51,26 @@ class RunProgress(Callback):
         self.bar.stop()
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.begin()
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        self.advance(module.step)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.end()
+
+    def begin(self) -> None:
+        """The next phase of the plan starts."""
         self.index += 1
         self.started = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+    def advance(self, step: int) -> None:
+        """Step number `step` of the phase is done."""
         name, count, passes = self.plan[self.index]
-        step = f"{module.step}/{count}"
-        self.bar.update(self.task, advance=passes, description=name, step=step)
+        self.bar.update(self.task, advance=passes, description=name, step=f"{step}/{count}")
 
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def end(self) -> None:
+        """The phase is over."""
         if self.shown and self.bar.disable:
             name, count, _ = self.plan[self.index]
             seconds = time.perf_counter() - self.started

@@ -4,6 +4,8 @@ import logging
 import math
 import time
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -19,10 +21,12 @@ from agwm.config import RunConfig
 from agwm.data.datamodule import GlueDataModule
 from agwm.errors import RunError
 from agwm.method import Method, Phase
-from agwm.models.pretrained import Pretrained
+from agwm.models.pretrained import Pretrained, load_pretrained
+from agwm.numerics.rng import seeded
 from agwm.results.record import Cost
-from agwm.seeding import stream
+from agwm.seeding import derive, stream
 from agwm.training.finetune import FineTuneModule, PassCounter
+from agwm.training.metrics import predictions, score
 from agwm.training.progress import RunProgress
 from agwm.training.search import BilevelSearchModule
 
@@ -68,59 +72,121 @@ class LightningRunner:
         self.optim = config.optim
         self.fresh = loaded.fresh
         self.data = data
+        self.labels = data.train.labels
+        self.classes = len(config.task.labels) if config.task.labels else None
         self.loggers = loggers
         self.cost = Cost()
         self.phases: list[dict[str, Any]] = []
         self.progress = RunProgress(
-            plan, [self._planned_steps(p) for p in plan], config.trainer.progress
+            plan, [self._length(phase)[1] for phase in plan], config.trainer.progress
         )
-        self.on_gpu = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
+        self.device = self._trainer("32-true", logger=False).strategy.root_device
         self._model = loaded.model
-        self._names = iter([phase.name for phase in plan])
 
-    def pretrained(self) -> PreTrainedModel:
-        """Fresh copy of the loaded model; its head is the same in every copy."""
-        return deepcopy(self._model)
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the fits run on a GPU."""
+        return self.device.type == "cuda"
+
+    def pretrained(self, *head: str | int) -> PreTrainedModel:
+        """Fresh copy of the loaded model, on the device.
+
+        The head is the same in every copy, unless `head` says for what another is to be drawn.
+        """
+        if not head:
+            return deepcopy(self._model).to(self.device)
+        drawn = load_pretrained(self.config.model, self.config.task, self.seed("head", *head))
+        return drawn.model.to(self.device)
 
     def stream(self, *purpose: str | int) -> Generator:
         """Random generator of the stream `(seed, *purpose)`."""
         return stream(self.config.seed, *purpose)
 
-    def finetune(self, model: Module, method: Method, epochs: int | None = None) -> None:
-        """Fit `model` in place on all examples; `epochs` None = as `optim` says."""
-        loader = self.data.train_dataloader()
-        epochs, steps = self._length(len(loader), epochs)
-        module = FineTuneModule(model, method, self.optim, steps, self.config.seed)
-        self._fit(module, loader, epochs, steps, self.config.trainer.precision)
+    def seed(self, *purpose: str | int) -> int:
+        """Seed of the stream `(seed, *purpose)`."""
+        return derive(self.config.seed, *purpose)
 
-    def search(self, model: Module, settings: SearchSettings, k: int) -> None:
+    def finetune(self, model: Module, method: Method, phase: Phase) -> None:
+        """Fit `model` in place on the phase's share of the examples."""
+        loader = self.data.train_dataloader(self._examples(phase), *phase.streams)
+        epochs, steps = self._length(phase)
+        module = FineTuneModule(model, method, self.optim, steps, self.config.seed, phase.streams)
+        self._fit(module, loader, phase, epochs, steps, self.config.trainer.precision)
+
+    def search(self, model: Module, settings: SearchSettings, k: int, phase: Phase) -> None:
         """Run search `k` on the mixed `model`, in place; float32 whatever fine-tuning uses."""
         loader = self.data.search_dataloader(k, settings.inner_fraction, settings.alpha_every)
-        steps = settings.epochs * len(loader.iterables["inner"])
+        epochs, steps = self._length(phase)
         module = BilevelSearchModule(model, settings, self.optim, steps, self.config.seed, k)
-        self._fit(module, loader, settings.epochs, None, "32-true")
+        self._fit(module, loader, phase, epochs, None, "32-true")
+
+    def gradients(
+        self, model: Module, phase: Phase, batch_size: int | None = None
+    ) -> Iterator[None]:
+        """One pass over the training examples in training mode, dropout on.
+
+        At each turn the gradients of one batch's mean loss are in place; they are gone after it.
+        """
+        loader = self.data.train_dataloader(None, *phase.streams, batch_size=batch_size)
+        model.train()
+        with self._counted(model, phase.name) as done:
+            self.progress.begin()
+            for index, batch in enumerate(loader):
+                with seeded(self.seed("dropout", *phase.streams, index)):
+                    model(**self._placed(batch)).loss.backward()
+                self.cost.backward_passes += 1
+                yield
+                model.zero_grad()
+                done["steps"] = index + 1
+                self.progress.advance(index + 1)
+            self.progress.end()
+
+    def held_out(self, share: float) -> list[int]:
+        """Indices of the training examples that a phase of this share leaves out."""
+        return self.data.split(0, share)[1]
+
+    def logits(self, model: Module, examples: Sequence[int] | None = None) -> torch.Tensor:
+        """Outputs for training examples (None = all), in their order, float32, on the CPU."""
+        with self._counted(model, "outputs") as done:
+            outputs = self._outputs(model, self.data.ordered_dataloader(examples))
+            done["steps"] = len(outputs)
+            self.cost.forward_passes += len(outputs)
+        return torch.cat(outputs)
+
+    def score(self, logits: torch.Tensor, examples: Sequence[int]) -> float:
+        """The task's headline metric on training examples, in [-1, 1]; NaN if it is undefined."""
+        task = self.config.task
+        labels = [self.labels[index] for index in examples]
+        try:
+            return score(task.metrics[0], predictions(logits, task), labels, task)
+        except RunError:
+            return math.nan
 
     def predict(self, model: Module, split: str) -> torch.Tensor:
         """Logits of an evaluation split in its own order, (rows, labels), float32, on the CPU."""
         loader, order = self.data.evaluation_dataloader(split)
-        trainer = self._trainer("32-true", logger=False)
-        device = trainer.strategy.root_device
-        model.to(device).eval()
+        logits = torch.cat(self._outputs(model, loader))
+        if not logits.isfinite().all():
+            raise RunError(f"evaluation on {split}: the model's outputs are not finite")
+        return torch.empty_like(logits).index_copy_(0, torch.tensor(order), logits)
+
+    def _outputs(self, model: Module, loader: Any) -> list[torch.Tensor]:
+        model.to(self.device).eval()
         batches = []
         with torch.inference_mode():
             for batch in loader:
                 batch.pop("labels")
-                inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-                batches.append(model(**inputs).logits.float().cpu())
-        logits = torch.cat(batches)
-        if not logits.isfinite().all():
-            raise RunError(f"evaluation on {split}: the model's outputs are not finite")
-        return torch.empty_like(logits).index_copy_(0, torch.tensor(order), logits)
+                batches.append(model(**self._placed(batch)).logits.float().cpu())
+        return batches
+
+    def _placed(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def _fit(
         self,
         module: FineTuneModule | BilevelSearchModule,
         loader: Any,
+        phase: Phase,
         epochs: int,
         max_steps: int | None,
         precision: str,
@@ -134,25 +200,31 @@ class LightningRunner:
             max_steps=max_steps or -1,
             callbacks=[self.progress],
         )
-        counter = PassCounter(module.model)
+        with self._counted(module.model, phase.name, epochs) as done:
+            try:
+                trainer.fit(module, loader)
+            except SystemExit:
+                # Lightning's way out of Ctrl-C, which hides that it was one.
+                raise KeyboardInterrupt from None
+            self.cost.backward_passes += module.backward_passes
+            self.cost.optimizer_steps += trainer.global_step
+            done["steps"] = module.step
+
+    @contextmanager
+    def _counted(self, model: Module, name: str, epochs: int = 1) -> Iterator[dict[str, Any]]:
+        """Put what happens inside on the run's account: seconds, forward passes and the phase."""
+        done = {"name": name, "steps": 0, "epochs": epochs, "seconds": 0.0}
+        counter = PassCounter(model)
         started = time.perf_counter()
         try:
-            trainer.fit(module, loader)
-        except SystemExit:
-            # Lightning's way out of Ctrl-C, which hides that it was one.
-            raise KeyboardInterrupt from None
+            yield done
         finally:
             counter.close()
-        seconds = time.perf_counter() - started
+        done["seconds"] = time.perf_counter() - started
         self.cost.forward_passes += counter.forward
-        self.cost.backward_passes += module.backward_passes
-        self.cost.optimizer_steps += trainer.global_step
-        self.cost.train_seconds += seconds
-        name = next(self._names)
-        self.phases.append(
-            {"name": name, "steps": module.step, "epochs": epochs, "seconds": seconds}
-        )
-        _LOG.info("%s: %d steps in %.1f s", name, module.step, seconds)
+        self.cost.train_seconds += done["seconds"]
+        self.phases.append(done)
+        _LOG.info("%s: %d steps in %.1f s", name, done["steps"], done["seconds"])
 
     def _trainer(self, precision: str, **options: Any) -> Trainer:
         return Trainer(
@@ -165,19 +237,23 @@ class LightningRunner:
             log_every_n_steps=1,
             use_distributed_sampler=False,
             # On the CPU all kernels in use are deterministic; the flag would only slow them.
-            deterministic=self.on_gpu or None,
+            deterministic=torch.cuda.is_available() or None,
             **options,
         )
 
-    def _length(self, batches: int, epochs: int | None) -> tuple[int, int]:
-        """Epochs to go through, and the optimizer steps after which to stop."""
-        if epochs is None and self.optim.steps is not None:
-            return math.ceil(self.optim.steps / batches), self.optim.steps
-        epochs = self.optim.epochs if epochs is None else epochs
-        return epochs, epochs * batches
+    def _examples(self, phase: Phase) -> list[int] | None:
+        return None if phase.share == 1 else self.data.split(0, phase.share)[0]
 
-    def _planned_steps(self, phase: Phase) -> int:
-        examples = len(self.data.train)
-        if phase.share < 1:
-            examples = len(self.data.split(0, phase.share)[0])
-        return self._length(math.ceil(examples / self.optim.batch_size), phase.epochs)[1]
+    def _length(self, phase: Phase) -> tuple[int, int]:
+        """Epochs to go through, and the optimizer steps after which to stop."""
+        examples = self._examples(phase)
+        count = len(self.data.train) if examples is None else len(examples)
+        batches = math.ceil(count / self.optim.batch_size)
+        steps = self.optim.steps
+        if phase.as_long_as:
+            passes = sum(self._length(other)[1] * other.passes for other in phase.as_long_as)
+            steps = math.ceil(passes / phase.passes)
+        elif phase.epochs is not None or steps is None:
+            epochs = self.optim.epochs if phase.epochs is None else phase.epochs
+            return epochs, epochs * batches
+        return math.ceil(steps / batches), steps

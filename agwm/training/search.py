@@ -21,7 +21,7 @@ from agwm.numerics import hypergradient
 from agwm.numerics.hypergradient import Tensors
 from agwm.numerics.optim import adamw, clip, weight_groups
 from agwm.numerics.precondition import adam_denominator, tensor_rms
-from agwm.numerics.rng import dropout_masks
+from agwm.numerics.rng import seeded
 from agwm.seeding import derive
 from agwm.training.finetune import warmup_steps
 
@@ -213,7 +213,7 @@ class BilevelSearchModule(LightningModule):
         def loss(weights: Tensors, alpha: Tensors) -> Tensor:
             values = dict(zip(names, [*weights, *alpha], strict=True))
             purpose = ("dropout", "search", self.k, self.step, next(turns, mask))
-            with dropout_masks(derive(self.seed, *purpose)):
+            with seeded(derive(self.seed, *purpose)):
                 return functional_call(self.model, values, kwargs=dict(batch)).loss
 
         return loss

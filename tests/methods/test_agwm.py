@@ -22,14 +22,14 @@ def fits(monkeypatch):
 
     search, finetune = LightningRunner.search, LightningRunner.finetune
 
-    def watched_search(runner, model, settings, k):
+    def watched_search(runner, model, settings, k, phase):
         seen["search"].append(state(model))
-        search(runner, model, settings, k)
+        search(runner, model, settings, k, phase)
         seen["searched"].append(state(model))
 
-    def watched_finetune(runner, model, method, epochs=None):
+    def watched_finetune(runner, model, method, phase):
         seen["finetune"].append(state(model))
-        finetune(runner, model, method, epochs)
+        finetune(runner, model, method, phase)
         seen["finetuned"].append(state(model))
 
     monkeypatch.setattr(LightningRunner, "search", watched_search)
@@ -141,8 +141,8 @@ def test_frozen_alpha_gets_no_gradient_in_fine_tuning(tiny_run, monkeypatch):
     seen = []
     finetune = LightningRunner.finetune
 
-    def watched(runner, model, method, epochs=None):
-        finetune(runner, model, method, epochs)
+    def watched(runner, model, method, phase):
+        finetune(runner, model, method, phase)
         seen.extend(alpha.grad for alpha in alpha_parameters(model).values())
 
     monkeypatch.setattr(LightningRunner, "finetune", watched)

@@ -6,7 +6,7 @@ from torch import nn
 
 from agwm.numerics import hypergradient as hg
 from agwm.numerics.mixing import mix
-from agwm.numerics.rng import dropout_masks
+from agwm.numerics.rng import seeded
 
 W, W0, ETA = 0.3, -0.2, 0.1
 
@@ -113,7 +113,7 @@ def network(dropout):
         return ((drop(torch.tanh(x @ first.T)) @ second.T - target) ** 2).mean()
 
     def masked(weights, alpha):
-        with dropout_masks(7):
+        with seeded(7):
             return loss(weights, alpha)
 
     return loss, masked, weights, alpha, [draw(*w.shape) for w in weights]

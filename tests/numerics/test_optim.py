@@ -6,7 +6,7 @@ from torch import nn
 
 from agwm.numerics.optim import RunningMean, adamw, decayed, weight_groups
 from agwm.numerics.precondition import adam_denominator, tensor_rms
-from agwm.numerics.rng import dropout_masks
+from agwm.numerics.rng import seeded
 
 
 def test_decay_spares_biases_and_norms():
@@ -72,7 +72,7 @@ def test_masks_depend_on_the_seed_alone_and_leave_the_stream_alone():
     drop, ones = nn.Dropout(0.5), torch.ones(64)
 
     def mask(seed):
-        with dropout_masks(seed):
+        with seeded(seed):
             return drop(ones)
 
     torch.manual_seed(1)

@@ -6,7 +6,7 @@ from transformers import get_linear_schedule_with_warmup
 from agwm.config import Optim
 from agwm.errors import RunError
 from agwm.numerics.optim import adamw, weight_groups
-from agwm.numerics.rng import dropout_masks
+from agwm.numerics.rng import seeded
 from agwm.seeding import derive
 from agwm.training.finetune import FineTuneModule, warmup_steps
 from agwm.training.runner import LightningRunner
@@ -46,7 +46,7 @@ def test_a_run_equals_a_plain_loop_bit_for_bit(tiny_run, monkeypatch):
     assert len(kept["batches"]) == 6
     for step, batch in enumerate(kept["batches"]):
         optimizer.zero_grad()
-        with dropout_masks(derive(3, "dropout", step)):
+        with seeded(derive(3, "dropout", step)):
             model(**batch).loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -82,7 +82,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_failed(tiny_run, compose, tmp
     from agwm.methods.vanilla import Vanilla
 
     monkeypatch.setattr(
-        Vanilla, "loss", lambda self, model, batch: model(**batch).loss * float("nan")
+        Vanilla, "loss", lambda self, model, batch, step: model(**batch).loss * float("nan")
     )
     with pytest.raises(RunError, match="finetune, step 0: the loss is nan"):
         tiny_run("method=vanilla")

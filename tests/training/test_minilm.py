@@ -8,7 +8,7 @@ from agwm.models.mixed import alpha_parameters, mix_pretrained
 from agwm.models.pretrained import load_pretrained
 from agwm.numerics import hypergradient as hg
 from agwm.numerics.mixing import init_alpha
-from agwm.numerics.rng import dropout_masks
+from agwm.numerics.rng import seeded
 
 INNER = ["No dog that the men saw has ever barked.", "Who did Mary see the boy?"] * 4
 OUTER = ["A film of rare warmth.", "A waste of two hours and of its actors."] * 4
@@ -41,7 +41,7 @@ def search_step(compose):
 
             def loss(weights, alpha):
                 values = dict(zip(names, [*weights, *alpha], strict=True))
-                with dropout_masks(next(seeds) if seed is None else seed):
+                with seeded(next(seeds) if seed is None else seed):
                     return functional_call(model, values, kwargs=dict(batch)).loss
 
             return loss
