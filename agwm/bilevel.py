@@ -12,7 +12,9 @@ from typing import Any
 
 from agwm.config import require
 
-HYPERGRADIENTS = ("finite_difference", "one_sided", "exact", "none")
+ONE_STEP = ("finite_difference", "one_sided", "exact")  # J v of the one-step look-ahead
+BEYOND = ("neumann", "conjugate_gradient", "unrolled")  # J u with u nearer to H^-1 v
+HYPERGRADIENTS = (*ONE_STEP, *BEYOND, "none")
 CHOICES = {
     "hypergradient": HYPERGRADIENTS,
     # w_alpha: step W, then alpha (algorithm 1). rollback: look ahead, step alpha, take the
@@ -72,6 +74,8 @@ class SearchSettings:
     fd_scale: str
     precondition: str
     shared_masks: bool
+    hypergradient_steps: int  # terms of neumann, iterations of CG, steps of unrolled
+    neumann_scale: float | None  # None = the learning rate of W now
     fd_radius: float  # length of the displacement of W, L2 over all tensors
     alpha_lr: float
     alpha_weight_decay: float
@@ -88,6 +92,17 @@ class SearchSettings:
             )
         positive = 0 < self.fd_radius < math.inf
         require(positive, "method.fd_radius", self.fd_radius, "a number > 0")
+        steps, scale = self.hypergradient_steps, self.neumann_scale
+        require(steps >= 1, "method.hypergradient_steps", steps, ">= 1")
+        valid = scale is None or 0 < scale < math.inf
+        require(valid, "method.neumann_scale", scale, "a number > 0 or null")
+        if self.hypergradient in BEYOND:
+            # They are derivatives of SGD from W; the other orders and scales are not.
+            for key in ("order", "fd_center", "precondition"):
+                value = getattr(self, key)
+                paper = _PAPER[key]
+                allowed = f"{paper} with hypergradient={self.hypergradient}"
+                require(value == paper, f"method.{key}", value, allowed)
         require(0 <= self.alpha_lr < math.inf, "method.alpha_lr", self.alpha_lr, "a number >= 0")
         decay = self.alpha_weight_decay
         require(0 <= decay < math.inf, "method.alpha_weight_decay", decay, "a number >= 0")
@@ -98,8 +113,17 @@ class SearchSettings:
 
     @property
     def passes(self) -> float:
-        """Forward-and-backward passes of one iteration, averaged over `alpha_every`."""
-        implicit = {"none": 0, "one_sided": 1, "finite_difference": 2, "exact": 2}
+        """Backward passes of one iteration, averaged over `alpha_every`."""
+        steps = self.hypergradient_steps
+        implicit = {
+            "none": 0,
+            "one_sided": 1,
+            "finite_difference": 2,
+            "exact": 2,
+            "neumann": 1 + steps,
+            "conjugate_gradient": 2 + steps,
+            "unrolled": 3 * steps,
+        }
         # The gradient at W comes for free only where W is the centre.
         extra = self.hypergradient == "one_sided" and self.fd_center == "w_prime"
         repeated = self.order != "w_alpha"

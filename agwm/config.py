@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that a mistake in the configuration is told i
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -262,7 +263,16 @@ def differences(config: RunConfig) -> list[str]:
 
 
 def _flatten(config: RunConfig | DictConfig) -> dict[str, Any]:
-    """`{"optim.lr": 2e-5, ...}`, two levels deep."""
+    """`{"optim.lr": 2e-5, ...}`, as deep as the mappings go."""
     node = config if isinstance(config, DictConfig) else OmegaConf.structured(config)
     plain = OmegaConf.to_container(OmegaConf.masked_copy(node, list(_GROUPS)), resolve=True)
-    return {f"{group}.{key}": value for group in _GROUPS for key, value in plain[group].items()}
+
+    def leaves(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        for key, value in values.items():
+            name = f"{prefix}{key}"
+            if isinstance(value, dict) and value:
+                yield from leaves(f"{name}.", value)
+            else:
+                yield name, value
+
+    return dict(leaves("", plain))

@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 import traceback
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
@@ -73,7 +74,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         started_at=_now(),
     )
     plain = OmegaConf.to_container(OmegaConf.structured(config))
-    plain["method"] = {**plain["method"], **vars(method)}
+    plain["method"] = {**plain["method"], **asdict(method)}
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
     log = _train_log(folder)
     try:

@@ -45,6 +45,8 @@ class AGWM(Mixture, Method):
     alpha_lr: float
     alpha_every: int
     fd_radius: float
+    hypergradient_steps: int
+    neumann_scale: float | None
     # None = as the preset has it.
     alpha_weight_decay: float | None
     hypergradient: str | None

@@ -1,9 +1,11 @@
 """Write a fine-tuned model as an ordinary Hugging Face folder, and see that it reads back."""
 
+from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
 
 import torch
+from torch import nn
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -22,20 +24,35 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     Raises:
         RunError: what is read back gives other logits (difference above 1e-5).
     """
+
+    def read(temporary: Path) -> PreTrainedModel:
+        return AutoModelForSequenceClassification.from_pretrained(temporary, dtype=torch.float32)
+
+    write_checked(model, tokenizer, folder, model.save_pretrained, read)
+
+
+def write_checked(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    write: Callable[[Path], None],
+    read: Callable[[Path], nn.Module],
+) -> None:
+    """Let `write` fill a folder, compare what `read` finds there with `model`, and put it in place.
+
+    Raises:
+        RunError: what is read back gives other logits (difference above 1e-5).
+    """
     temporary = folder.with_name(f".{folder.name}.partial")
     rmtree(temporary, ignore_errors=True)
     try:
-        model = model.cpu().eval()
-        model.save_pretrained(temporary)
+        model.cpu().eval()
+        write(temporary)
         tokenizer.save_pretrained(temporary)
-        read_back = AutoModelForSequenceClassification.from_pretrained(
-            temporary, dtype=torch.float32
-        )
         batch = AutoTokenizer.from_pretrained(temporary)(_SENTENCE, return_tensors="pt")
+        read_back = read(temporary).eval()
         with torch.inference_mode():
-            difference = (
-                (model(**batch).logits - read_back.eval()(**batch).logits).abs().max().item()
-            )
+            difference = (model(**batch).logits - read_back(**batch).logits).abs().max().item()
         if not difference < 1e-5:
             raise RunError(f"{folder}: the model read back differs by {difference} in its logits")
         rmtree(folder, ignore_errors=True)

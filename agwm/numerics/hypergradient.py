@@ -2,8 +2,9 @@
 
 One search step needs  d L_val / d alpha = grad_alpha L_val(W', alpha) - eta J v  with
 v = grad_W L_val(W', alpha) and J = d^2 G / (d alpha d W), G the loss on the inner batch: J maps
-vectors of the shape of W to vectors of the shape of alpha. Each function returns J v and leaves
-every tensor it was given as it was: W is displaced in a copy, never in place.
+vectors of the shape of W to vectors of the shape of alpha. Each function returns J v, or J u with
+another u in the place of eta v, and leaves every tensor it was given as it was: W is displaced in a
+copy, never in place.
 
 The loss must be a function of (W, alpha) alone. Where it draws dropout masks, the caller replays
 them (`agwm.numerics.rng`): with other masks in each evaluation, a difference is mostly noise.
@@ -19,9 +20,9 @@ Tensors = Sequence[Tensor]
 Loss = Callable[[Tensors, Tensors], Tensor]  # (weights, alpha) -> scalar
 
 
-def gradients(loss: Tensor, inputs: Tensors, create_graph: bool = False) -> list[Tensor]:
+def gradients(loss: Tensor, inputs: Tensors, **options: bool) -> list[Tensor]:
     """`torch.autograd.grad` with zeros for what the loss does not depend on."""
-    found = torch.autograd.grad(loss, inputs, create_graph=create_graph, allow_unused=True)
+    found = torch.autograd.grad(loss, inputs, allow_unused=True, **options)
     pairs = zip(found, inputs, strict=True)
     return [torch.zeros_like(x) if grad is None else grad for grad, x in pairs]
 
@@ -81,15 +82,108 @@ def one_sided(
 
 
 def exact(loss: Loss, weights: Tensors, alpha: Tensors, direction: Tensors) -> list[Tensor]:
-    """J v by double backward; the oracle of the others, at several times their memory.
+    """J v by double backward; the oracle of the others, at several times their memory."""
+    return SecondDerivative(loss, weights, alpha).mixed(direction)
 
-    Attention runs in its plain form: the fused kernels have no second derivative.
+
+class SecondDerivative:
+    """Second derivatives of `loss` at (weights, alpha), as products with vectors u of W's shape.
+
+    One forward and one backward pass at the start, one backward pass a product. Attention runs in
+    its plain form: the fused kernels have no second derivative.
     """
-    weights = [w.detach().requires_grad_() for w in weights]
+
+    def __init__(self, loss: Loss, weights: Tensors, alpha: Tensors) -> None:
+        self.weights = [w.detach().requires_grad_() for w in weights]
+        self.alpha = [a.detach().requires_grad_() for a in alpha]
+        with sdpa_kernel(SDPBackend.MATH):
+            value = loss(self.weights, self.alpha)
+            self.gradient = gradients(value, self.weights, create_graph=True)
+
+    def hessian(self, u: Tensors) -> list[Tensor]:
+        """H u, H = d^2 G / d W^2."""
+        return self._product(u, self.weights)
+
+    def mixed(self, u: Tensors) -> list[Tensor]:
+        """J u."""
+        return self._product(u, self.alpha)
+
+    def both(self, u: Tensors) -> tuple[list[Tensor], list[Tensor]]:
+        """H u and J u in one backward pass."""
+        found = self._product(u, [*self.weights, *self.alpha])
+        return found[: len(self.weights)], found[len(self.weights) :]
+
+    def _product(self, u: Tensors, inputs: Tensors) -> list[Tensor]:
+        # Tensors that the loss does not reach carry no graph, and no second derivative.
+        pairs = [(g, x) for g, x in zip(self.gradient, u, strict=True) if g.requires_grad]
+        return gradients(sum((g * x).sum() for g, x in pairs), inputs, retain_graph=True)
+
+
+def neumann(
+    loss: Loss, weights: Tensors, alpha: Tensors, direction: Tensors, scale: float, terms: int
+) -> list[Tensor]:
+    """J u, u = scale * sum over k < terms of (I - scale H)^k v, which tends to H^-1 v.
+
+    It converges for 0 < scale < 2 / (largest eigenvalue of H). Appendix A of the paper names it.
+    """
+    at = SecondDerivative(loss, weights, alpha)
+    term = total = [v.detach() for v in direction]
+    for _ in range(terms - 1):
+        term = displaced(term, at.hessian(term), -scale)
+        total = [t + x for t, x in zip(total, term, strict=True)]
+    return at.mixed([scale * t for t in total])
+
+
+def conjugate_gradient(
+    loss: Loss, weights: Tensors, alpha: Tensors, direction: Tensors, iterations: int
+) -> list[Tensor]:
+    """J u, u an approximation of H^-1 v by that many iterations of conjugate gradients.
+
+    It stops where H bends downwards along the search direction: there the linear system is no
+    minimum of anything. In the first iteration that leaves u = 0, the first order.
+    """
+    at = SecondDerivative(loss, weights, alpha)
+    residual = along = [v.detach() for v in direction]
+    u = [torch.zeros_like(v) for v in direction]
+    squared = _dot(residual, residual)
+    for _ in range(iterations):
+        bent = at.hessian(along)
+        curvature = _dot(along, bent)
+        if squared == 0 or curvature <= 0:
+            break
+        length = squared / curvature
+        u = displaced(u, along, length)
+        residual = displaced(residual, bent, -length)
+        before, squared = squared, _dot(residual, residual)
+        along = displaced(residual, along, squared / before)
+    return at.mixed(u)
+
+
+def unrolled(
+    inner: Loss, outer: Loss, weights: Tensors, alpha: Tensors, eta: float, steps: int
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Reverse mode through `steps` steps W <- W - eta grad_W G; F is the outer loss at their end.
+
+    One step is the look-ahead of the paper's equation (5), with SGD. Every W on the way is held.
+
+    Returns:
+        F, grad_alpha F at fixed W, and what the steps' dependence on alpha adds to it.
+    """
     alpha = [a.detach().requires_grad_() for a in alpha]
-    with sdpa_kernel(SDPBackend.MATH):
-        first = gradients(loss(weights, alpha), weights, create_graph=True)
-        # Tensors that the loss does not reach carry no graph, and no mixed derivative.
-        pairs = [(g, v) for g, v in zip(first, direction, strict=True) if g.requires_grad]
-        along = sum((g * v).sum() for g, v in pairs)
-        return gradients(along, alpha)
+    path = [[w.detach().requires_grad_() for w in weights]]
+    for _ in range(steps):
+        slope = gradients(inner(path[-1], [a.detach() for a in alpha]), path[-1])
+        path.append([w.requires_grad_() for w in displaced(path[-1], slope, -eta)])
+    value = outer(path[-1], alpha)
+    found = gradients(value, [*alpha, *path.pop()])
+    direct, adjoint = found[: len(alpha)], found[len(alpha) :]
+    implicit = [torch.zeros_like(d) for d in direct]
+    for at in reversed(path):
+        bent, mixed = SecondDerivative(inner, at, alpha).both(adjoint)
+        implicit = displaced(implicit, mixed, -eta)
+        adjoint = displaced(adjoint, bent, -eta)
+    return value.detach(), direct, implicit
+
+
+def _dot(one: Tensors, other: Tensors) -> Tensor:
+    return sum((a * b).sum() for a, b in zip(one, other, strict=True))

@@ -43,9 +43,9 @@ def weight_groups(
     ]
 
 
-def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
-    """Decoupled decay, bias correction, betas (0.9, 0.999), eps 1e-8 (paper, appendix D)."""
-    return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
+def adamw(groups: list[dict[str, Any]], eps: float = 1e-8) -> torch.optim.AdamW:
+    """Decoupled decay, bias correction, betas (0.9, 0.999) (paper, appendix D)."""
+    return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=eps, fused=True)
 
 
 def clip(optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:

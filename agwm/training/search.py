@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn import Module
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
-from agwm.bilevel import SearchSettings
+from agwm.bilevel import ONE_STEP, SearchSettings
 from agwm.config import Optim
 from agwm.errors import RunError
 from agwm.method import Batch
@@ -155,6 +155,10 @@ class BilevelSearchModule(LightningModule):
         """AdamW step of alpha on the hypergradient; what is to be logged of it."""
         settings = self.settings
         weights, alpha = list(self._weights.values()), self._alpha_values()
+        if settings.hypergradient == "unrolled":
+            loss, direct, implicit = self._unrolled(inner, outer, start, eta)
+            self._check("outer loss", loss)
+            return self._move_alpha(loss, direct, implicit)
         loss = self._loss(outer, "outer")(weights, alpha)
         self._check("outer loss", loss)
         self.backward_passes += 1
@@ -165,13 +169,21 @@ class BilevelSearchModule(LightningModule):
         if not first_order:
             direction = self._preconditioned(direction)
             center = start if settings.fd_center == "w" else [w.detach() for w in weights]
-            scale = eta if settings.fd_scale == "eta" else 1.0
-            product = self._mixed_product(inner, center, at_start, direction)
+            # What goes beyond one step has its own factor.
+            one_step = settings.hypergradient in ONE_STEP and settings.fd_scale == "eta"
+            scale = eta if one_step else 1.0
+            product = self._mixed_product(inner, center, at_start, direction, eta)
             implicit = [-scale * value for value in product]
             if settings.order == "released":
                 # Its restore is without effect: W stays where the second evaluation put it.
                 eps = hypergradient.step_size(direction, settings.fd_radius)
                 self._assign(hypergradient.displaced(weights, direction, -eps))
+        return self._move_alpha(loss, direct, implicit)
+
+    def _move_alpha(
+        self, loss: Tensor, direct: list[Tensor], implicit: list[Tensor]
+    ) -> dict[str, Any]:
+        alpha = self._alpha_values()
         self._check("norm of alpha's gradient", hypergradient.norm([*direct, *implicit]))
         for parameter, d, i in zip(alpha, direct, implicit, strict=True):
             parameter.grad = d + i
@@ -181,24 +193,45 @@ class BilevelSearchModule(LightningModule):
         clamp_alpha(self.model)
         return {"outer_loss": loss.detach()} | _compare(direct, implicit)
 
+    def _unrolled(
+        self, inner: Batch, outer: Batch, start: Tensors, eta: float
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        steps = self.settings.hypergradient_steps
+        self.backward_passes += 1 + 3 * steps
+        losses = self._loss(inner, "inner"), self._loss(outer, "outer")
+        return hypergradient.unrolled(*losses, start, self._alpha_values(), eta, steps)
+
     def _mixed_product(
-        self, batch: Batch, center: Tensors, at_start: Tensors | None, direction: Tensors
+        self,
+        batch: Batch,
+        center: Tensors,
+        at_start: Tensors | None,
+        direction: Tensors,
+        eta: float,
     ) -> list[Tensor]:
-        kind, alpha = self.settings.hypergradient, self._alpha_values()
+        settings = self.settings
+        kind, steps = settings.hypergradient, settings.hypergradient_steps
+        radius, alpha = settings.fd_radius, self._alpha_values()
         length = hypergradient.norm(direction)
         self._check("norm of the outer gradient", length)
         if length == 0:
             self.zero_directions += 1
             return [torch.zeros_like(a) for a in alpha]
-        radius = self.settings.fd_radius
-        shared = self.settings.shared_masks
-        loss = self._loss(batch, "inner", *(() if shared else ("plus", "minus")))
+        own = () if settings.shared_masks else ("plus", "minus")
+        loss = self._loss(batch, "inner", *own)
         if kind == "exact":
             self.backward_passes += 2
             return hypergradient.exact(loss, center, alpha, direction)
         if kind == "one_sided":
             self.backward_passes += 1 + (at_start is None)
             return hypergradient.one_sided(loss, center, alpha, direction, radius, at_start)
+        if kind == "neumann":
+            self.backward_passes += 1 + steps
+            scale = settings.neumann_scale or eta
+            return hypergradient.neumann(loss, center, alpha, direction, scale, steps)
+        if kind == "conjugate_gradient":
+            self.backward_passes += 2 + steps
+            return hypergradient.conjugate_gradient(loss, center, alpha, direction, steps)
         self.backward_passes += 2
         return hypergradient.finite_difference(loss, center, alpha, direction, radius)
 

@@ -1,0 +1,28 @@
+"""Vanilla with as many gradient evaluations as another run: the control for compute.
+
+Plain fine-tuning is stretched, schedule and all, until it has taken as many forward and backward
+passes as the plan of the method `matched` with its settings, `agwm` unless told otherwise. A gain
+that is left over this is not one of more steps.
+
+One forward and one backward pass a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from agwm.method import Method, Phase, build_method
+
+
+@dataclass(kw_only=True)
+class VanillaMatched(Method):
+    """Plain fine-tuning, as long as `matched`."""
+
+    matched: dict[str, Any]  # a method's configuration
+
+    def __post_init__(self) -> None:
+        self._phases = tuple(build_method({**self.matched, "name": "matched"}).plan())
+
+    def plan(self) -> list[Phase]:
+        return [Phase("finetune", as_long_as=self._phases)]

@@ -1,0 +1,76 @@
+"""Adapters by the PEFT library: a frozen model, few new parameters, and the head."""
+
+import inspect
+from collections.abc import Collection
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from agwm.errors import UserError
+from agwm.models.export import write_checked
+from agwm.models.pretrained import Pretrained
+
+ADAPTER, BASE = "adapter", "base"
+
+
+def heads(model: PreTrainedModel, fresh: Collection[str]) -> list[str]:
+    """Outermost modules that hold fresh parameters, which PEFT has to train whole.
+
+    Below the body the module itself: a pooler that the checkpoint lacks.
+    """
+    body = f"{model.base_model_prefix}."
+    return sorted(
+        {
+            name.rpartition(".")[0] if name.startswith(body) else name.partition(".")[0]
+            for name in fresh
+        }
+    )
+
+
+def adapt(model: PreTrainedModel, config: PeftConfig, head: list[str]) -> PeftModel:
+    """`model` with adapters of `config`, drawn from torch's generator; `head` is trained too."""
+    config.task_type = "SEQ_CLS"
+    config.modules_to_save = head
+    return get_peft_model(model, config)
+
+
+def require_inputs(model: PreTrainedModel, method: str, argument: str) -> None:
+    """Refuse a model into which `method` cannot put its virtual tokens.
+
+    Raises:
+        UserError: an encoder-decoder, or a body that does not take `argument`.
+    """
+    kind = model.config.model_type
+    if model.config.is_encoder_decoder:
+        raise UserError(
+            f"method={method}: {kind} is an encoder-decoder, whose classifier takes no virtual "
+            "tokens; method=lora works"
+        )
+    if argument not in inspect.signature(model.base_model.forward).parameters:
+        raise UserError(f"method={method}: {kind} does not take {argument}; method=lora works")
+
+
+def save_adapter(model: PeftModel, loaded: Pretrained, folder: Path) -> None:
+    """Write `folder`/base, the pretrained classifier, `folder`/adapter and the tokenizer.
+
+    Read by PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(base),
+    adapter). The folder itself is no model: without the adapter its predictions mean nothing.
+    """
+
+    def write(temporary: Path) -> None:
+        deepcopy(loaded.model).cpu().save_pretrained(temporary / BASE)
+        # What the configuration says of its base would be a path of this machine.
+        model.peft_config["default"].base_model_name_or_path = None
+        model.save_pretrained(temporary / ADAPTER)
+
+    def read(temporary: Path) -> nn.Module:
+        base = AutoModelForSequenceClassification.from_pretrained(
+            temporary / BASE, dtype=torch.float32
+        )
+        return PeftModel.from_pretrained(base, temporary / ADAPTER)
+
+    write_checked(model, loaded.tokenizer, folder, write, read)

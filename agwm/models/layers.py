@@ -1,0 +1,58 @@
+"""Where the parts of a sequence classifier are, whatever its family."""
+
+from collections.abc import Collection
+
+import torch
+from numpy.random import Generator
+from torch import nn
+from transformers import PreTrainedModel
+
+_RATES = ("dropout", "attention_dropout", "activation_dropout")
+
+
+def blocks(model: PreTrainedModel) -> list[nn.Module]:
+    """Transformer blocks from the bottom to the top; of an encoder-decoder, the encoder's first."""
+    lists = [
+        (name, module)
+        for name, module in model.base_model.named_modules()
+        if isinstance(module, nn.ModuleList)
+    ]
+    # A list inside a block is none of blocks.
+    outer = [
+        module
+        for name, module in lists
+        if not any(name.startswith(f"{other}.") for other, _ in lists)
+    ]
+    return [block for module in outer for block in module]
+
+
+def pooler(model: PreTrainedModel, fresh: Collection[str]) -> nn.Module | None:
+    """The pooler that came with the checkpoint; None where there is none."""
+    found = getattr(model.base_model, "pooler", None)
+    if found is None:
+        return None
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return None if any(names[id(p)] in fresh for p in found.parameters()) else found
+
+
+def set_dropout(module: nn.Module, rate: float) -> None:
+    """Set every dropout rate below `module`, in place."""
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = rate
+        for name in _RATES:
+            if isinstance(getattr(part, name, None), float):
+                setattr(part, name, rate)
+
+
+@torch.no_grad()
+def redraw(module: nn.Module, std: float, generator: Generator) -> None:
+    """Draw `module` anew, in place: matrices from N(0, std^2), norms 1, everything else 0."""
+    for part in module.modules():
+        norm = "norm" in type(part).__name__.lower()
+        for name, parameter in part.named_parameters(recurse=False):
+            if parameter.dim() >= 2:
+                values = generator.standard_normal(parameter.shape, dtype="float32")
+                parameter.copy_(torch.from_numpy(values) * std)
+            else:
+                parameter.fill_(1.0 if norm and name == "weight" else 0.0)
