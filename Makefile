@@ -22,7 +22,7 @@ demo: .venv/installed  ## fine-tune MiniLM on 300 generated sentences with AGWM 
 
 test: .venv/installed  ## lint and the whole test suite
 	$(MAKE) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: .venv/installed  ## style, imports and the direction of the imports
 	$(BIN)/ruff check .

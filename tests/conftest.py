@@ -29,10 +29,13 @@ def compose():
 
 @pytest.fixture
 def tiny_run(compose, tmp_path):
-    """`tiny_run(*overrides)`: `(record, folder)` of a run of the tiny model."""
+    """`tiny_run(*overrides)`: `(record, folder)` of a run of the tiny model.
+
+    With `architecture`, a model's configuration, it is that one, with random weights.
+    """
     from agwm.run import run
 
-    def finished(*overrides):
+    def finished(*overrides, architecture=None):
         given = {override.split("=")[0].lstrip("+~") for override in overrides}
         defaults = {
             "task": "acceptability",
@@ -44,6 +47,7 @@ def tiny_run(compose, tmp_path):
         config = compose(
             *(f"{key}={value}" for key, value in defaults.items() if key not in given), *overrides
         )
+        config.model.config = architecture or config.model.config
         folder = run_dir(config)
         return run(config, build_method(config.method), folder, config_hash(config)), folder
 

@@ -1,11 +1,18 @@
+import json
+import math
 import re
 import shlex
 import sys
 from types import ModuleType
 
 import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from agwm import train
+from agwm.data.acceptability import generate
 from agwm.method import build_method
 from agwm.paths import root
 
@@ -53,3 +60,58 @@ def test_the_method_table_names_every_method():
     assert sorted(choices.split()) == sorted(
         p.stem for p in (root() / "conf/method").glob("*.yaml")
     )
+
+
+def table():
+    lines = README[README.index("## Methods") : README.index("## A run's directory")].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    return {row[0].strip("`"): row[1:] for row in rows[2:]}
+
+
+def test_the_table_of_methods_is_that_of_the_folder(compose):
+    assert sorted(table()) == sorted(p.stem for p in (root() / "conf/method").glob("*.yaml"))
+    for name, (paper, *_) in table().items():
+        method = build_method(compose(f"method={name}").method)
+        doc = sys.modules[type(method).__module__].__doc__
+        for number in re.findall(r"arxiv.org/abs/(\S+)\)", paper):
+            assert number in doc + (root() / f"conf/method/{name}.yaml").read_text(), name
+
+
+def test_the_passes_of_the_table_are_those_of_the_plan(compose):
+    epochs = compose("model=minilm").optim.epochs
+
+    def passes(phases):
+        return sum(
+            passes(p.as_long_as)
+            or (epochs if p.epochs is None else p.epochs) * p.share * p.passes / epochs
+            for p in phases
+        )
+
+    for name, (_, _, said, *_) in table().items():
+        planned = passes(build_method(compose(f"method={name}", "model=minilm").method).plan())
+        formula = re.match(r"[\d.+ KT]+", said)
+        if name == "vanilla_matched":
+            formula = re.match(r"[\d.+ KT]+", table()["agwm"][2])
+        if name == "linear_probe":
+            assert planned == 0 and said == "T, forward only"
+            continue
+        terms = [term.split() for term in formula.group().split("+")]
+        values = {"K": 5, "T": 1 / epochs}
+        found = sum(math.prod(values.get(f) or float(f) for f in term) for term in terms)
+        assert planned == pytest.approx(found), name
+
+
+@pytest.mark.parametrize("name", ["prefix", "linear_probe"])
+def test_the_models_that_are_no_classifier_are_read_as_described(tiny_run, monkeypatch, name):
+    overrides = ["method.epochs=1"] if name == "prefix" else []
+    _, folder = tiny_run(f"method={name}", *overrides)
+    monkeypatch.chdir(folder)
+    code = re.search(rf"```python\n# model/ of {name}.*?\n(.*?)```", README, flags=re.DOTALL)
+    texts = [row["sentence"] for row in generate()["validation"][:8]]
+    scope = {"texts": texts, "load_file": load_file, "PeftModel": PeftModel} | {
+        cls.__name__: cls for cls in (AutoModel, AutoModelForSequenceClassification, AutoTokenizer)
+    }
+    exec(code.group(1), scope)
+    lines = (folder / "predictions.jsonl").read_text().splitlines()[:8]
+    expected = torch.tensor([json.loads(line)["scores"] for line in lines])
+    torch.testing.assert_close(scope["logits"].softmax(-1), expected, atol=1e-5, rtol=0)

@@ -37,6 +37,5 @@ class ChildTuningF(Method):
         generator = step.generator("child", next(model.parameters()).device)
         for parameter in model.parameters():
             if parameter.grad is not None:
-                kept = torch.empty_like(parameter.grad)
-                kept.bernoulli_(self.child_fraction, generator=generator)
-                parameter.grad.mul_(kept).div_(self.child_fraction)
+                drawn = torch.rand(parameter.shape, generator=generator, device=generator.device)
+                parameter.grad.mul_(drawn < self.child_fraction).div_(self.child_fraction)

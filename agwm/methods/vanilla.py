@@ -1,4 +1,4 @@
-"""Plain fine-tuning: AdamW with linear warm-up and decay, last checkpoint (Devlin et al. 2018).
+"""Plain fine-tuning: AdamW with linear warm-up and decay, last checkpoint (arXiv 1810.04805).
 
 One forward and one backward pass a step. What every other method is measured against.
 """

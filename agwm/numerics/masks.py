@@ -11,13 +11,15 @@ _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 def kth_largest(tensors: Sequence[Tensor], k: int) -> Tensor:
     """The k-th largest of all entries together, a scalar; k from 1.
 
-    Exact, by bisection over the bit patterns, whose order is that of the numbers if none is
-    negative; nothing of the tensors' size is allocated but one comparison at a time.
+    Exact. Of several tensors by bisection over the bit patterns, whose order is that of the numbers
+    if none is negative: nothing is concatenated, a comparison at a time is all that is allocated.
 
     Args:
         tensors: float32 or float64, no entry negative or NaN.
         k: from 1 to the number of all entries.
     """
+    if len(tensors) == 1:
+        return tensors[0].detach().flatten().kthvalue(tensors[0].numel() - k + 1).values
     integer = _INTEGERS[tensors[0].dtype]
     patterns = [tensor.detach().contiguous().view(integer) for tensor in tensors]
     low = torch.zeros((), dtype=torch.int64, device=patterns[0].device)

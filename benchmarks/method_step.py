@@ -1,0 +1,101 @@
+"""Time of a method's fine-tuning step over that of a vanilla step: MiniLM, batch 16.
+
+    python benchmarks/method_step.py [--methods mixout r_drop] [--repetitions 15] [--length 32]
+
+The two sides alternate on the same random token ids; the medians
+are compared. What a method does before training, or in several fits, is not in the figure.
+"""
+
+import argparse
+import time
+from statistics import median
+
+import torch
+from search_step import Stepper
+
+from agwm.config import compose_config
+from agwm.data.datamodule import GlueDataModule
+from agwm.method import build_method
+from agwm.models.pretrained import load_pretrained
+from agwm.paths import root
+from agwm.training.finetune import FineTuneModule
+from agwm.training.runner import LightningRunner, silence
+
+STEPS = 200
+
+
+class Bench(FineTuneModule):
+    """The fit's module with its optimizer at hand and its log switched off."""
+
+    def prepare(self) -> "Bench":
+        made = self.configure_optimizers()
+        self._optimizer, self._schedule = Stepper(made["optimizer"]), made["lr_scheduler"]
+        self.model.train()
+        return self
+
+    def optimizers(self):
+        return self._optimizer
+
+    def lr_schedulers(self):
+        return self._schedule
+
+    def manual_backward(self, loss):
+        loss.backward()
+
+    def log_dict(self, values):
+        pass
+
+
+def bench(name: str) -> Bench:
+    """A fit by method `name`, ready for its first step."""
+    config = compose_config(
+        "model=minilm", f"method={name}", "n_train=64", "trainer.progress=false"
+    )
+    method = build_method(config.method)
+    data = GlueDataModule(config.task, config.optim, 0, config.n_train, None)
+    loaded = load_pretrained(config.model, config.task, head_seed=0)
+    data.tokenize_with(loaded.tokenizer)
+    runner = LightningRunner(config, loaded, data, [], method.plan())
+    model = method.prepare(runner.pretrained(), runner)
+    return Bench(model, method, config.optim, STEPS, seed=0).prepare()
+
+
+def seconds(module: Bench, batch: dict[str, torch.Tensor]) -> float:
+    """Wall time of one step."""
+    started = time.perf_counter()
+    module.training_step(batch, 0)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Print a ratio for each method."""
+    every = sorted(path.stem for path in (root() / "conf" / "method").glob("*.yaml"))
+    # Their fine-tuning step is vanilla's, or they have none.
+    apart = {"agwm", "vanilla", "vanilla_matched", "model_soup", "paint", "linear_probe"}
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--methods", nargs="+", choices=every, default=sorted({*every} - apart))
+    arguments.add_argument("--repetitions", type=int, default=15)
+    arguments.add_argument("--length", type=int, default=32, help="tokens of every text")
+    given = arguments.parse_args()
+    silence()
+    ids = torch.randint(1000, 30000, (16, given.length), generator=torch.manual_seed(0))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    batch["labels"] = torch.arange(16) % 2
+    vanilla = bench("vanilla")
+    for name in given.methods:
+        module, times = bench(name), ([], [])
+        for repetition in range(given.repetitions + 2):
+            pair = seconds(vanilla, batch), seconds(module, batch)
+            if repetition >= 2:  # the first two warm up
+                for kept, value in zip(times, pair, strict=True):
+                    kept.append(value)
+        ratio = median(times[1]) / median(times[0])
+        print(
+            f"{name:<16} length {given.length}, {torch.get_num_threads()} threads: "
+            f"vanilla {median(times[0]):.4f} s, this {median(times[1]):.4f} s, ratio {ratio:.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
