@@ -98,6 +98,4 @@ def child(gradients: list[Tensor], weight: Tensor, fraction: float) -> Tensor:
     mean = stacked.mean(0)
     spread = (stacked - mean).square().sum(0).sqrt()
     score = mean.abs() / (spread + _TINY) * mean.abs() / (weight.abs() + _TINY)
-    # What is larger than any float is the largest of all.
-    score = score.nan_to_num(posinf=torch.finfo(score.dtype).max)
     return largest([score], math.ceil(round(score.numel() * fraction, 6)))[0]

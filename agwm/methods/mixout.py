@@ -65,7 +65,8 @@ class Mixout(Method):
         import torch
 
         if self.p == 1:
-            return start
+            # Without a gradient AdamW would pass the weight by, its decay included.
+            return start + 0 * weight
         kept = torch.empty(1, weight.shape[1], dtype=weight.dtype, device=weight.device)
         kept.bernoulli_(1 - self.p, generator=generator)
         if not self.official:

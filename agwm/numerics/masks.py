@@ -21,7 +21,7 @@ def kth_largest(tensors: Sequence[Tensor], k: int) -> Tensor:
     if len(tensors) == 1:
         return tensors[0].detach().flatten().kthvalue(tensors[0].numel() - k + 1).values
     integer = _INTEGERS[tensors[0].dtype]
-    patterns = [tensor.detach().contiguous().view(integer) for tensor in tensors]
+    patterns = [tensor.detach().view(integer) for tensor in tensors]
     low = torch.zeros((), dtype=torch.int64, device=patterns[0].device)
     high = torch.stack([pattern.max() for pattern in patterns]).max().long()
     for _ in range(31 if integer == torch.int32 else 63):
