@@ -185,9 +185,13 @@ def build_method(config: Mapping[str, Any]) -> Method:
             pass
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(f"method._target_={target}: must be a method class in agwm.methods")
+    merged, key = OmegaConf.structured(found), ""
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(found), values))
+        # One by one: not every error knows its key.
+        for key in values:
+            merged.merge_with({key: values[key]})
+        return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         reason = (error.msg or str(error)).splitlines()[0]
-        key = f"method.{error.full_key}" if error.full_key else "method"
-        raise UserError(f"{key}={values.get(error.full_key)}: {reason}") from error
+        key = error.full_key or key
+        raise UserError(f"method.{key}={values.get(key)}: {reason}") from error

@@ -47,6 +47,7 @@ class LoRA(Method):
 
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
         from peft import LoraConfig
+        from torch.nn import Linear
 
         from agwm.models.adapters import adapt, heads
         from agwm.numerics.rng import seeded
@@ -57,6 +58,13 @@ class LoRA(Method):
             lora_dropout=self.dropout,
             target_modules=self.targets or _NOT_IN_PEFT.get(model.config.model_type),
         )
+        linear = {
+            name.rpartition(".")[2]
+            for name, module in model.base_model.named_modules()
+            if isinstance(module, Linear)
+        }
+        known = set(self.targets or ()) <= linear
+        require(known, "method.targets", self.targets, "some of " + ", ".join(sorted(linear)))
         with seeded(runner.seed("adapter")):
             return adapt(model, config, heads(model, runner.fresh))
 

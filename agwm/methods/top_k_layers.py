@@ -48,10 +48,11 @@ class TopKLayers(Method):
         if self.embeddings:
             return model
         model.base_model.requires_grad_(False)
-        if self.frozen_eval:
-            set_dropout(model.base_model, 0.0)
         on_top = pooler(model, runner.fresh)
-        for module in [*found[len(found) - count :], *([on_top] if on_top is not None else [])]:
+        trained = [*found[len(found) - count :], *([on_top] if on_top is not None else [])]
+        if self.frozen_eval:
+            set_dropout(model.base_model, 0.0, keep=trained)
+        for module in trained:
             module.requires_grad_(True)
         for name, parameter in model.named_parameters():
             if name in runner.fresh:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from agwm.errors import UserError
 from agwm.method import Method, Phase, build_method
 
 
@@ -22,7 +23,11 @@ class VanillaMatched(Method):
     matched: dict[str, Any]  # a method's configuration
 
     def __post_init__(self) -> None:
-        self._phases = tuple(build_method({**self.matched, "name": "matched"}).plan())
+        try:
+            matched = build_method({**self.matched, "name": "matched"})
+        except UserError as error:
+            raise UserError(str(error).replace("method.", "method.matched.", 1)) from error
+        self._phases = tuple(matched.plan())
 
     def plan(self) -> list[Phase]:
         return [Phase("finetune", as_long_as=self._phases)]

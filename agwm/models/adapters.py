@@ -63,9 +63,10 @@ def save_adapter(model: PeftModel, loaded: Pretrained, folder: Path) -> None:
 
     def write(temporary: Path) -> None:
         deepcopy(loaded.model).cpu().save_pretrained(temporary / BASE)
-        # What the configuration says of its base would be a path of this machine.
-        model.peft_config["default"].base_model_name_or_path = None
+        # What PEFT would say of the base, here and in a model card, can be a path of this machine.
+        model.peft_config["default"].base_model_name_or_path = BASE
         model.save_pretrained(temporary / ADAPTER)
+        (temporary / ADAPTER / "README.md").unlink()
 
     def read(temporary: Path) -> nn.Module:
         base = AutoModelForSequenceClassification.from_pretrained(

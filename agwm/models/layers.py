@@ -1,6 +1,6 @@
 """Where the parts of a sequence classifier are, whatever its family."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import torch
 from numpy.random import Generator
@@ -35,9 +35,12 @@ def pooler(model: PreTrainedModel, fresh: Collection[str]) -> nn.Module | None:
     return None if any(names[id(p)] in fresh for p in found.parameters()) else found
 
 
-def set_dropout(module: nn.Module, rate: float) -> None:
-    """Set every dropout rate below `module`, in place."""
+def set_dropout(module: nn.Module, rate: float, keep: Iterable[nn.Module] = ()) -> None:
+    """Set every dropout rate below `module`, in place, but for what is in `keep`."""
+    kept = {id(part) for other in keep for part in other.modules()}
     for part in module.modules():
+        if id(part) in kept:
+            continue
         if isinstance(part, nn.Dropout):
             part.p = rate
         for name in _RATES:

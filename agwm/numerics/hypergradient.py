@@ -90,7 +90,7 @@ class SecondDerivative:
     """Second derivatives of `loss` at (weights, alpha), as products with vectors u of W's shape.
 
     One forward and one backward pass at the start, one backward pass a product. Attention runs in
-    its plain form: the fused kernels have no second derivative.
+    its plain form: the fused kernels have no second derivative. `backward_passes` counts.
     """
 
     def __init__(self, loss: Loss, weights: Tensors, alpha: Tensors) -> None:
@@ -99,6 +99,7 @@ class SecondDerivative:
         with sdpa_kernel(SDPBackend.MATH):
             value = loss(self.weights, self.alpha)
             self.gradient = gradients(value, self.weights, create_graph=True)
+        self.backward_passes = 1
 
     def hessian(self, u: Tensors) -> list[Tensor]:
         """H u, H = d^2 G / d W^2."""
@@ -116,17 +117,17 @@ class SecondDerivative:
     def _product(self, u: Tensors, inputs: Tensors) -> list[Tensor]:
         # Tensors that the loss does not reach carry no graph, and no second derivative.
         pairs = [(g, x) for g, x in zip(self.gradient, u, strict=True) if g.requires_grad]
+        self.backward_passes += 1
+        if not pairs:
+            return [torch.zeros_like(x) for x in inputs]
         return gradients(sum((g * x).sum() for g, x in pairs), inputs, retain_graph=True)
 
 
-def neumann(
-    loss: Loss, weights: Tensors, alpha: Tensors, direction: Tensors, scale: float, terms: int
-) -> list[Tensor]:
+def neumann(at: SecondDerivative, direction: Tensors, scale: float, terms: int) -> list[Tensor]:
     """J u, u = scale * sum over k < terms of (I - scale H)^k v, which tends to H^-1 v.
 
     It converges for 0 < scale < 2 / (largest eigenvalue of H). Appendix A of the paper names it.
     """
-    at = SecondDerivative(loss, weights, alpha)
     term = total = [v.detach() for v in direction]
     for _ in range(terms - 1):
         term = displaced(term, at.hessian(term), -scale)
@@ -134,22 +135,19 @@ def neumann(
     return at.mixed([scale * t for t in total])
 
 
-def conjugate_gradient(
-    loss: Loss, weights: Tensors, alpha: Tensors, direction: Tensors, iterations: int
-) -> list[Tensor]:
+def conjugate_gradient(at: SecondDerivative, direction: Tensors, iterations: int) -> list[Tensor]:
     """J u, u an approximation of H^-1 v by that many iterations of conjugate gradients.
 
-    It stops where H bends downwards along the search direction: there the linear system is no
-    minimum of anything. In the first iteration that leaves u = 0, the first order.
+    It stops where the residual is 0 or H bends downwards along the search direction: there the
+    linear system is no minimum of anything. In the first iteration that leaves u = 0.
     """
-    at = SecondDerivative(loss, weights, alpha)
     residual = along = [v.detach() for v in direction]
     u = [torch.zeros_like(v) for v in direction]
     squared = _dot(residual, residual)
     for _ in range(iterations):
         bent = at.hessian(along)
         curvature = _dot(along, bent)
-        if squared == 0 or curvature <= 0:
+        if curvature <= 0:
             break
         length = squared / curvature
         u = displaced(u, along, length)

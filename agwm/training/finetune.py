@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 from lightning.pytorch import LightningModule
-from torch import Tensor
 from torch.nn import Module
 from transformers import get_linear_schedule_with_warmup
 
@@ -68,7 +67,6 @@ class FineTuneModule(LightningModule):
         self.seed = seed
         self.streams = streams
         self.step = 0
-        self.backward_passes = 0
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.method.build_optimizer(
@@ -89,7 +87,7 @@ class FineTuneModule(LightningModule):
         step = Step(self.step, self.steps, seed, optimizer.optimizer)
         lr = step.lr
         with seeded(seed):
-            loss = self.method.backward(self.model, batch, step, self._backward)
+            loss = self.method.backward(self.model, batch, step, self.manual_backward)
         if not loss.isfinite():
             raise RunError(f"finetune, step {self.step}: the loss is {loss.item()}")
         length = clip(optimizer, self.optim.max_grad_norm)
@@ -101,7 +99,3 @@ class FineTuneModule(LightningModule):
         schedule.step()
         self.step += 1
         self.log_dict({"finetune/step": self.step, "finetune/loss": loss, "finetune/lr": lr})
-
-    def _backward(self, loss: Tensor) -> None:
-        self.backward_passes += 1
-        self.manual_backward(loss)

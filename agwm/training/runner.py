@@ -200,15 +200,19 @@ class LightningRunner:
             max_steps=max_steps or -1,
             callbacks=[self.progress],
         )
+        before = self.cost.forward_passes
         with self._counted(module.model, phase.name, epochs) as done:
             try:
                 trainer.fit(module, loader)
             except SystemExit:
                 # Lightning's way out of Ctrl-C, which hides that it was one.
                 raise KeyboardInterrupt from None
-            self.cost.backward_passes += module.backward_passes
             self.cost.optimizer_steps += trainer.global_step
             done["steps"] = module.step
+        # In fine-tuning each forward pass has its backward pass; a search counts its own.
+        counted = isinstance(module, BilevelSearchModule)
+        forward = self.cost.forward_passes - before
+        self.cost.backward_passes += module.backward_passes if counted else forward
 
     @contextmanager
     def _counted(self, model: Module, name: str, epochs: int = 1) -> Iterator[dict[str, Any]]:

@@ -219,21 +219,21 @@ class BilevelSearchModule(LightningModule):
             return [torch.zeros_like(a) for a in alpha]
         own = () if settings.shared_masks else ("plus", "minus")
         loss = self._loss(batch, "inner", *own)
-        if kind == "exact":
-            self.backward_passes += 2
-            return hypergradient.exact(loss, center, alpha, direction)
         if kind == "one_sided":
             self.backward_passes += 1 + (at_start is None)
             return hypergradient.one_sided(loss, center, alpha, direction, radius, at_start)
-        if kind == "neumann":
-            self.backward_passes += 1 + steps
-            scale = settings.neumann_scale or eta
-            return hypergradient.neumann(loss, center, alpha, direction, scale, steps)
-        if kind == "conjugate_gradient":
-            self.backward_passes += 2 + steps
-            return hypergradient.conjugate_gradient(loss, center, alpha, direction, steps)
-        self.backward_passes += 2
-        return hypergradient.finite_difference(loss, center, alpha, direction, radius)
+        if kind == "finite_difference":
+            self.backward_passes += 2
+            return hypergradient.finite_difference(loss, center, alpha, direction, radius)
+        at = hypergradient.SecondDerivative(loss, center, alpha)
+        if kind == "exact":
+            product = at.mixed(direction)
+        elif kind == "neumann":
+            product = hypergradient.neumann(at, direction, settings.neumann_scale or eta, steps)
+        else:
+            product = hypergradient.conjugate_gradient(at, direction, steps)
+        self.backward_passes += at.backward_passes
+        return product
 
     def _loss(self, batch: Batch, mask: str, *other_masks: str) -> hypergradient.Loss:
         """Loss of (W, alpha) on `batch`, its dropout masks replayed at every call.

@@ -1,5 +1,7 @@
 import pytest
 
+from agwm.errors import UserError
+from agwm.method import build_method
 from agwm.methods.vanilla_matched import VanillaMatched
 
 
@@ -41,3 +43,9 @@ def test_the_schedule_is_stretched_over_all_of_its_steps(tiny_run, monkeypatch):
     warmup = -(-total // 10)
     expected = [1e-3 * min(t / warmup, (total - t) / (total - warmup)) for t in range(total)]
     assert rates == pytest.approx(expected)
+
+
+def test_a_mistake_in_the_matched_run_names_its_own_key(compose):
+    config = compose("method=vanilla_matched", "method.matched.num_searches=-1")
+    with pytest.raises(UserError, match=r"^method\.matched\.num_searches=-1: must be >= 0$"):
+        build_method(config.method)

@@ -13,7 +13,7 @@ from agwm.numerics.mixing import init_alpha
 OPTIM = Optim(lr=1e-2, epochs=1, batch_size=8, warmup_ratio=0.0, weight_decay=0.01)
 PAPER = {
     **PRESETS["paper"], "fd_radius": 0.01, "alpha_lr": 0.1, "alpha_every": 1, "epochs": 1,
-    "inner_fraction": 0.8,
+    "inner_fraction": 0.8, "hypergradient_steps": 3, "neumann_scale": None,
 }  # fmt: skip
 
 
