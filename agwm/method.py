@@ -41,6 +41,7 @@ class Phase:
     epochs: int | None = None  # None = as optim says
     share: float = 1.0  # of the training examples that one epoch goes through
     passes: float = 1.0  # forward-and-backward passes of one step
+    batch_size: int | None = None  # None = as optim says
     streams: tuple[str | int, ...] = ()  # purpose of its batch order and dropout; () = vanilla's
     as_long_as: tuple[Phase, ...] = ()  # instead of epochs: as many passes as these have together
 
@@ -89,9 +90,7 @@ class Runner(Protocol):
     def search(self, model: Module, settings: Any, k: int, phase: Phase) -> None:
         """Run bilevel search `k` on the mixed `model`, in place."""
 
-    def gradients(
-        self, model: Module, phase: Phase, batch_size: int | None = None
-    ) -> Iterator[None]:
+    def gradients(self, model: Module, phase: Phase) -> Iterator[None]:
         """One pass over the training examples: at each turn the gradients of a batch are there."""
 
     def held_out(self, share: float) -> list[int]:

@@ -49,7 +49,11 @@ class Bench(FineTuneModule):
 def bench(name: str) -> Bench:
     """A fit by method `name`, ready for its first step."""
     config = compose_config(
-        "model=minilm", f"method={name}", "n_train=64", "trainer.progress=false"
+        "model=minilm",
+        f"method={name}",
+        "n_train=64",
+        "trainer.progress=false",
+        "trainer.accelerator=cpu",
     )
     method = build_method(config.method)
     data = GlueDataModule(config.task, config.optim, 0, config.n_train, None)

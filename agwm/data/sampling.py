@@ -35,8 +35,8 @@ def split(
     num_inner = int(round(inner_fraction * num_examples, 12))
     if not 0 < num_inner < num_examples:
         raise UserError(
-            f"method.inner_fraction={inner_fraction}: of {num_examples} examples {num_inner} are "
-            "left for W; both parts need one"
+            f"a split of {num_examples} examples with a share of {inner_fraction} leaves "
+            f"{num_inner} on that side; both sides need one (method.inner_fraction, .held_out)"
         )
     order = stream(seed, "split", k).permutation(num_examples).tolist()
     return order[:num_inner], order[num_inner:]

@@ -9,6 +9,7 @@ As in the released code, and not in the paper: the Fisher is the squared gradien
 (`fisher: example` squares each example's), each tensor's gradient is clipped to norm 1 before
 (`fisher_clip: null` does not), only blocks are masked (`scope: all` masks everything but the
 head), and weight decay acts on masked entries too (`mask_decay: true` keeps them where they were).
+An entry without any information is never in the child; theirs keeps all if the threshold is 0.
 Warm-up is the recipe's; the released scheduler ignores its own.
 
 One forward and one backward pass a step, and one of each over the data before.
@@ -52,7 +53,9 @@ class ChildTuningD(Method):
             require(value in allowed, f"method.{key}", value, "one of " + ", ".join(allowed))
 
     def plan(self) -> list[Phase]:
-        return [Phase("fisher", epochs=1, streams=("fisher",)), Phase("finetune")]
+        size = 1 if self.fisher == "example" else None
+        fisher = Phase("fisher", epochs=1, streams=("fisher",), batch_size=size)
+        return [fisher, Phase("finetune")]
 
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
         from agwm.models.layers import blocks
@@ -77,10 +80,9 @@ class ChildTuningD(Method):
     ) -> list[Tensor]:
         import torch
 
-        phase = self.plan()[0]
-        batches, size = 0, 1 if self.fisher == "example" else None
+        batches = 0
         found = [torch.zeros_like(p) for p in parameters.values()]
-        for _ in runner.gradients(model, phase, size):
+        for _ in runner.gradients(model, self.plan()[0]):
             batches += 1
             for total, parameter in zip(found, parameters.values(), strict=True):
                 if parameter.grad is not None:

@@ -13,12 +13,11 @@ One forward and one backward pass a step.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from agwm.config import require
 from agwm.method import Batch, Method, Runner, Step
+from agwm.stages import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,35 +30,15 @@ _RARITY_FROM = 50  # steps of a stage
 
 
 @dataclass(kw_only=True)
-class DPSMix(Method):
+class DPSMix(Stages, Method):
     """Fine-tuning on mixtures with W0, and then of the entries that were most active in them."""
 
     neutral: ClassVar[dict[str, Any] | None] = {"frozen_fraction": 0.0, "dropout": None}
 
-    frozen_fraction: float
-    update_ratio: float
-    dropout: float | None
-    official_steps: bool
-
-    def __post_init__(self) -> None:
-        frozen, ratio, dropout = self.frozen_fraction, self.update_ratio, self.dropout
-        require(0 <= frozen < 1, "method.frozen_fraction", frozen, "in [0, 1)")
-        require(0 < ratio <= 1, "method.update_ratio", ratio, "in (0, 1]")
-        valid = dropout is None or 0 <= dropout < 1
-        require(valid, "method.dropout", dropout, "in [0, 1) or null")
-
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
         import torch
-        from torch.nn import Linear
 
-        from agwm.models.layers import set_dropout
-
-        if self.dropout is not None:
-            set_dropout(model, self.dropout)
-        self._epoch_steps = -(-len(runner.labels) // runner.optim.batch_size)
-        names = [
-            f"{name}.weight" for name, part in model.named_modules() if isinstance(part, Linear)
-        ]
+        names = self.matrices(model, runner)
         start = {name: model.get_parameter(name).detach().clone() for name in names}
         self._pretrained = start
         self._target = dict(start)
@@ -67,11 +46,6 @@ class DPSMix(Method):
         self._presence = {name: torch.zeros_like(w[:1]) for name, w in start.items()}
         self._masks: dict[str, Tensor] = {}
         return model
-
-    def stage_steps(self, step: Step) -> int:
-        """Steps of one stage."""
-        total = self._epoch_steps if self.official_steps else step.total
-        return max(1, int(total * self.update_ratio))
 
     def loss(self, model: Module, batch: Batch, step: Step) -> Tensor:
         from torch.func import functional_call
@@ -89,7 +63,7 @@ class DPSMix(Method):
         self, model: Module, batch: Batch, step: Step, backward: Callable[[Tensor], None]
     ) -> Tensor:
         loss = super().backward(model, batch, step, backward)
-        if self.frozen_fraction > 0 and (step.index // self.stage_steps(step)) % 2 == 0:
+        if self.frozen_fraction > 0 and not self.position(step)[0]:
             for name, activity in self._activity.items():
                 gradient = model.get_parameter(name).grad
                 if gradient is not None:
@@ -104,8 +78,7 @@ class DPSMix(Method):
         from agwm.numerics.masks import largest
 
         length = self.stage_steps(step)
-        second, first_of_stage = (step.index // length) % 2 == 1, step.index % length == 0
-        kept = 1 - self.frozen_fraction
+        second, first_of_stage = self.position(step)
         generator = None
         for name, activity in self._activity.items():
             presence = self._presence[name]
@@ -115,17 +88,19 @@ class DPSMix(Method):
                     presence.zero_()
                     self._target[name] = self._pretrained[name]
                 generator = generator or step.generator("dps", activity.device)
-                self._masks[name] = torch.empty_like(presence).bernoulli_(kept, generator=generator)
+                self._masks[name] = torch.empty_like(presence).bernoulli_(
+                    1 - self.frozen_fraction, generator=generator
+                )
             elif first_of_stage:
                 score = activity / presence.clamp_min(1)
                 if length >= _RARITY_FROM:
                     score = score * torch.exp(-presence / length)
-                keep = math.ceil(round(score.numel() * kept, 6))
-                self._masks[name] = largest([score], keep)[0].to(score.dtype)
+                chosen = largest([score], self.kept(score.numel()))[0]
+                self._masks[name] = chosen.to(score.dtype)
                 self._target[name] = model.get_parameter(name).detach().clone()
 
 
 def mixed(weight: Tensor, target: Tensor, mask: Tensor, frozen_fraction: float) -> Tensor:
     """target + mask (weight - target) / (1 - frozen_fraction), of gradient `mask`."""
     moved = (weight - target).detach() / (1 - frozen_fraction)
-    return target + mask * (moved + weight - weight.detach())
+    return target + mask * (moved + (weight - weight.detach()))

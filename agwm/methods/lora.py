@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agwm.config import Optim, require
-from agwm.method import Method, Phase, Runner
+from agwm.adapter import Adapter
+from agwm.config import require
+from agwm.errors import UserError
+from agwm.method import Method, Runner
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -24,33 +26,24 @@ _NOT_IN_PEFT = {"xlnet": ["layer_1", "layer_2"]}
 
 
 @dataclass(kw_only=True)
-class LoRA(Method):
+class LoRA(Adapter, Method):
     """Training of low-rank adapters and the head."""
 
     rank: int
     alpha: float
     dropout: float
     targets: list[str] | None
-    lr: float
-    epochs: int | None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.rank >= 1, "method.rank", self.rank, ">= 1")
         require(0 < self.alpha < math.inf, "method.alpha", self.alpha, "a number > 0")
         require(0 <= self.dropout < 1, "method.dropout", self.dropout, "in [0, 1)")
-        require(0 <= self.lr < math.inf, "method.lr", self.lr, "a number >= 0")
-        valid = self.epochs is None or self.epochs >= 1
-        require(valid, "method.epochs", self.epochs, ">= 1 or null")
-
-    def plan(self) -> list[Phase]:
-        return [Phase("finetune", epochs=self.epochs)]
+        require(self.targets != [], "method.targets", self.targets, "null or names of layers")
 
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
         from peft import LoraConfig
         from torch.nn import Linear
-
-        from agwm.models.adapters import adapt, heads
-        from agwm.numerics.rng import seeded
 
         config = LoraConfig(
             r=self.rank,
@@ -65,13 +58,14 @@ class LoRA(Method):
         }
         known = set(self.targets or ()) <= linear
         require(known, "method.targets", self.targets, "some of " + ", ".join(sorted(linear)))
-        with seeded(runner.seed("adapter")):
-            return adapt(model, config, heads(model, runner.fresh))
-
-    def parameter_groups(self, model: Module, optim: Optim) -> list[dict[str, Any]]:
-        from agwm.numerics.optim import weight_groups
-
-        return weight_groups(model, self.lr, optim.weight_decay)
+        try:
+            return self.adapted(model, runner, config)
+        except ValueError as error:
+            if self.targets is not None:
+                raise
+            kind, layers = model.config.model_type, ", ".join(sorted(linear))
+            reason = f"PEFT has no targets for {kind}; give some of {layers}"
+            raise UserError(f"method.targets={self.targets}: {reason}") from error
 
     def merge(self, model: Module) -> Module:
         return model.merge_and_unload()

@@ -73,4 +73,4 @@ class Mixout(Method):
             return start + kept * (weight - start) / (1 - self.p)
         # Forward as above, backward grad * n: the released layer's own gradient.
         moved = (weight - start).detach() / (1 - self.p)
-        return start + kept * (moved + weight - weight.detach())
+        return start + kept * (moved + (weight - weight.detach()))

@@ -11,12 +11,12 @@ One forward and one backward pass a step.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agwm.config import Optim, require
-from agwm.method import Method, Phase, Runner
+from agwm.adapter import Adapter
+from agwm.config import require
+from agwm.method import Method, Runner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,37 +28,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Prefix(Method):
+class Prefix(Adapter, Method):
     """Training of key-value pairs and the head."""
 
     tokens: int
-    lr: float
-    epochs: int | None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.tokens >= 1, "method.tokens", self.tokens, ">= 1")
-        require(0 <= self.lr < math.inf, "method.lr", self.lr, "a number >= 0")
-        valid = self.epochs is None or self.epochs >= 1
-        require(valid, "method.epochs", self.epochs, ">= 1 or null")
-
-    def plan(self) -> list[Phase]:
-        return [Phase("finetune", epochs=self.epochs)]
 
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
         from peft import PrefixTuningConfig
 
-        from agwm.models.adapters import adapt, heads, require_inputs
-        from agwm.numerics.rng import seeded
+        from agwm.models.adapters import require_inputs, require_room
 
         require_inputs(model, self.name, "past_key_values")
-        with seeded(runner.seed("adapter")):
-            config = PrefixTuningConfig(num_virtual_tokens=self.tokens)
-            return adapt(model, config, heads(model, runner.fresh))
-
-    def parameter_groups(self, model: Module, optim: Optim) -> list[dict[str, Any]]:
-        from agwm.numerics.optim import weight_groups
-
-        return weight_groups(model, self.lr, optim.weight_decay)
+        require_room(model, self.tokens, runner.optim.max_length)
+        return self.adapted(model, runner, PrefixTuningConfig(num_virtual_tokens=self.tokens))
 
     def save(self, model: Module, loaded: Pretrained, folder: Path) -> None:
         from agwm.models.adapters import save_adapter

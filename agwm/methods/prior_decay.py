@@ -2,7 +2,8 @@
 
 The matrices and embeddings of the body decay towards where they started instead of towards 0:
 w -= lr * strength * (w - w0), before Adam's step (`form: decoupled`). `form: coupled` adds
-strength * (w - w0) to the gradient instead, which Adam then scales away. The head decays to 0.
+strength * (w - w0) to the clipped gradient instead, which Adam then scales away. The head decays
+to 0.
 
 The released code excludes the head by a comparison that never holds; here it is excluded.
 

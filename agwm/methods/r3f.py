@@ -9,7 +9,7 @@ in both passes, with masks of their own, as in the published baselines: at the d
 1e-5 the divergence is then all but dropout's. `shared_dropout_mask: true` leaves the noise alone.
 On regression there is no divergence: the released code trains plainly, and so does this.
 
-Two forward and two backward passes a step.
+Two forward and two backward passes a step, one of each on regression.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class R3F(Method):
             logging.getLogger("agwm").warning("regression: %s trains as vanilla does", self.name)
         elif self.spectral_norm:
             with seeded(runner.seed("spectral_norm")):
-                spectral_norm(_last_linear(model, runner.fresh))
+                spectral_norm(_last_linear(model))
         return model
 
     def loss(self, model: Module, batch: Batch, step: Step) -> Tensor:
@@ -115,12 +115,14 @@ def symmetric_kl(one: Tensor, other: Tensor) -> Tensor:
     return ((p.exp() - q.exp()) * (p - q)).sum(-1).mean()
 
 
-def _last_linear(model: PreTrainedModel, fresh: frozenset[str]) -> Module:
+def _last_linear(model: PreTrainedModel) -> Module:
+    """The head's last matrix, which gives the logits."""
     from torch.nn import Linear
 
+    body = f"{model.base_model_prefix}."
     heads = [
         module
         for name, module in model.named_modules()
-        if isinstance(module, Linear) and f"{name}.weight" in fresh
+        if isinstance(module, Linear) and not name.startswith(body)
     ]
     return heads[-1]

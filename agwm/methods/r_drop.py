@@ -1,7 +1,7 @@
 """R-Drop (Liang et al., arXiv 2106.14448): two passes under different dropout are to agree.
 
 L = CE1 + CE2 + weight * (KL(p1 || p2) + KL(p2 || p1)) / 2, all of them means over the batch. On
-regression MSE1 + MSE2 + weight * MSE(y1, y2), as in the released code.
+regression MSE1 + MSE2 + weight * MSE(y1, y2), as in the released code, always a mean.
 
 The released code sums the divergence over the batch instead (`kl_reduction: sum`), so that its
 strength grows with the batch size; its recipe halves the two losses (`ce: mean`).
@@ -52,7 +52,7 @@ class RDrop(Method):
     def disagreement(self, one: Tensor, other: Tensor) -> Tensor:
         """Half the symmetric divergence of two sets of logits (batch, classes); one class: MSE."""
         if one.shape[-1] == 1:
-            return (one - other).square().mean()
+            return (one.float() - other.float()).square().mean()
         p, q = one.float().log_softmax(-1), other.float().log_softmax(-1)
         rows = ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
         return rows.sum() if self.kl_reduction == "sum" else rows.mean()

@@ -44,7 +44,8 @@ class ReInit(Method):
             raise UserError(f"method.layers={self.layers}: the model has {len(found)} blocks")
         top = found[len(found) - self.layers :]
         on_top = pooler(model, runner.fresh) if self.pooler else None
-        std = getattr(model.config, "initializer_range", None) or model.config.init_std
+        std = getattr(model.config, "initializer_range", None)
+        std = std or getattr(model.config, "init_std", 0.02)
         generator = runner.stream("re_init")
         for module in [*top, *([on_top] if on_top is not None else [])]:
             redraw(module, std, generator)

@@ -66,7 +66,9 @@ class RecAdam(Method):
         body = weight_groups(model, optim.lr, decay, self._start)
         for group in body:
             group["annealed"] = True
-        return [*body, *weight_groups(model, optim.lr, optim.weight_decay, head)]
+        rest = weight_groups(model, optim.lr, optim.weight_decay, head)
+        # Vanilla's order, in which the norm to clip by is summed.
+        return [body[0], rest[0], body[1], rest[1]]
 
     def task_share(self, step: Step) -> float:
         """lambda at this step, in [0, 1]."""

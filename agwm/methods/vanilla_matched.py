@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from agwm.config import require
 from agwm.errors import UserError
 from agwm.method import Method, Phase, build_method
 
@@ -28,6 +29,8 @@ class VanillaMatched(Method):
         except UserError as error:
             raise UserError(str(error).replace("method.", "method.matched.", 1)) from error
         self._phases = tuple(matched.plan())
+        trains = bool(self._phases)
+        require(trains, "method.matched", self.matched["_target_"], "a method that trains")
 
     def plan(self) -> list[Phase]:
         return [Phase("finetune", as_long_as=self._phases)]

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Collection
-from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -14,6 +13,8 @@ from agwm.errors import UserError
 from agwm.models.export import write_checked
 from agwm.models.pretrained import Pretrained
 
+# Their first position id is that of the padding token plus one.
+_COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
 ADAPTER, BASE = "adapter", "base"
 
 
@@ -54,6 +55,24 @@ def require_inputs(model: PreTrainedModel, method: str, argument: str) -> None:
         raise UserError(f"method={method}: {kind} does not take {argument}; method=lora works")
 
 
+def require_room(model: PreTrainedModel, tokens: int, max_length: int) -> None:
+    """Refuse more virtual tokens than the model has positions for, beside the longest text.
+
+    Raises:
+        UserError: naming how many there is room for.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is None or positions < 0:  # relative positions alone
+        return
+    if model.config.model_type in _COUNT_FROM_PADDING:
+        positions -= model.config.pad_token_id + 1
+    if tokens + max_length > positions:
+        raise UserError(
+            f"method.tokens={tokens}: with texts of optim.max_length={max_length} the model has "
+            f"room for {positions - max_length} more positions; lower one of the two"
+        )
+
+
 def save_adapter(model: PeftModel, loaded: Pretrained, folder: Path) -> None:
     """Write `folder`/base, the pretrained classifier, `folder`/adapter and the tokenizer.
 
@@ -62,7 +81,7 @@ def save_adapter(model: PeftModel, loaded: Pretrained, folder: Path) -> None:
     """
 
     def write(temporary: Path) -> None:
-        deepcopy(loaded.model).cpu().save_pretrained(temporary / BASE)
+        loaded.model.save_pretrained(temporary / BASE)
         # What PEFT would say of the base, here and in a model card, can be a path of this machine.
         model.peft_config["default"].base_model_name_or_path = BASE
         model.save_pretrained(temporary / ADAPTER)

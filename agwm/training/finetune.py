@@ -9,10 +9,12 @@ from transformers import get_linear_schedule_with_warmup
 
 from agwm.config import Optim
 from agwm.errors import RunError
-from agwm.method import Batch, Method, Step
+from agwm.method import Batch, Method, Phase, Step
 from agwm.numerics.optim import clip
 from agwm.numerics.rng import seeded
 from agwm.seeding import derive
+
+_WHOLE = Phase("finetune")
 
 
 def warmup_steps(optim: Optim, total_steps: int) -> int:
@@ -45,8 +47,10 @@ class FineTuneModule(LightningModule):
         method: gives groups, optimizer, gradients and what follows a step.
         optim: the recipe.
         steps: optimizer steps of the whole fit, for the schedule.
-        seed: of the run; step t draws its dropout from the stream (seed, "dropout", *streams, t).
-        streams: what tells this fit from another of the same run.
+        seed: of the run; step t draws its dropout from the stream (seed, "dropout", *streams, t),
+            with the streams of the phase.
+        phase: of the method's plan.
+        before: steps of the run's earlier fits, for the log.
     """
 
     def __init__(
@@ -56,7 +60,8 @@ class FineTuneModule(LightningModule):
         optim: Optim,
         steps: int,
         seed: int,
-        streams: tuple[str | int, ...] = (),
+        phase: Phase = _WHOLE,
+        before: int = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -65,7 +70,8 @@ class FineTuneModule(LightningModule):
         self.optim = optim
         self.steps = steps
         self.seed = seed
-        self.streams = streams
+        self.phase = phase
+        self.before = before
         self.step = 0
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -83,19 +89,23 @@ class FineTuneModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         optimizer.zero_grad()
-        seed = derive(self.seed, "dropout", *self.streams, self.step)
+        seed = derive(self.seed, "dropout", *self.phase.streams, self.step)
         step = Step(self.step, self.steps, seed, optimizer.optimizer)
         lr = step.lr
         with seeded(seed):
             loss = self.method.backward(self.model, batch, step, self.manual_backward)
         if not loss.isfinite():
-            raise RunError(f"finetune, step {self.step}: the loss is {loss.item()}")
+            raise RunError(f"{self.phase.name}, step {self.step}: the loss is {loss.item()}")
         length = clip(optimizer, self.optim.max_grad_norm)
         if not length.isfinite():
-            raise RunError(f"finetune, step {self.step}: the norm of the gradient is {length}")
+            raise RunError(
+                f"{self.phase.name}, step {self.step}: the norm of the gradient is {length}"
+            )
         self.method.before_step(self.model, step)
         optimizer.step()
         self.method.after_step(self.model, step)
         schedule.step()
         self.step += 1
-        self.log_dict({"finetune/step": self.step, "finetune/loss": loss, "finetune/lr": lr})
+        self.log_dict(
+            {"finetune/step": self.before + self.step, "finetune/loss": loss, "finetune/lr": lr}
+        )

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -82,6 +83,7 @@ class LightningRunner:
         )
         self.device = self._trainer("32-true", logger=False).strategy.root_device
         self._model = loaded.model
+        self._finetuned = 0  # steps, over all fits
 
     @property
     def on_gpu(self) -> bool:
@@ -110,7 +112,14 @@ class LightningRunner:
         """Fit `model` in place on the phase's share of the examples."""
         loader = self.data.train_dataloader(self._examples(phase), *phase.streams)
         epochs, steps = self._length(phase)
-        module = FineTuneModule(model, method, self.optim, steps, self.config.seed, phase.streams)
+        optim = self.optim
+        if phase.as_long_as or phase.epochs not in (None, optim.epochs):
+            # The recipe's steps of warm-up are meant for a fit of the recipe's length.
+            optim = replace(optim, warmup_steps=None)
+        module = FineTuneModule(
+            model, method, optim, steps, self.config.seed, phase, self._finetuned
+        )
+        self._finetuned += steps
         self._fit(module, loader, phase, epochs, steps, self.config.trainer.precision)
 
     def search(self, model: Module, settings: SearchSettings, k: int, phase: Phase) -> None:
@@ -120,14 +129,12 @@ class LightningRunner:
         module = BilevelSearchModule(model, settings, self.optim, steps, self.config.seed, k)
         self._fit(module, loader, phase, epochs, None, "32-true")
 
-    def gradients(
-        self, model: Module, phase: Phase, batch_size: int | None = None
-    ) -> Iterator[None]:
+    def gradients(self, model: Module, phase: Phase) -> Iterator[None]:
         """One pass over the training examples in training mode, dropout on.
 
         At each turn the gradients of one batch's mean loss are in place; they are gone after it.
         """
-        loader = self.data.train_dataloader(None, *phase.streams, batch_size=batch_size)
+        loader = self.data.train_dataloader(None, *phase.streams, batch_size=phase.batch_size)
         model.train()
         with self._counted(model, phase.name) as done:
             self.progress.begin()
@@ -241,7 +248,8 @@ class LightningRunner:
             log_every_n_steps=1,
             use_distributed_sampler=False,
             # On the CPU all kernels in use are deterministic; the flag would only slow them.
-            deterministic=torch.cuda.is_available() or None,
+            deterministic=(torch.cuda.is_available() and self.config.trainer.accelerator != "cpu")
+            or None,
             **options,
         )
 
@@ -252,7 +260,7 @@ class LightningRunner:
         """Epochs to go through, and the optimizer steps after which to stop."""
         examples = self._examples(phase)
         count = len(self.data.train) if examples is None else len(examples)
-        batches = math.ceil(count / self.optim.batch_size)
+        batches = math.ceil(count / (phase.batch_size or self.optim.batch_size))
         steps = self.optim.steps
         if phase.as_long_as:
             passes = sum(self._length(other)[1] * other.passes for other in phase.as_long_as)

@@ -225,10 +225,11 @@ class BilevelSearchModule(LightningModule):
         if kind == "finite_difference":
             self.backward_passes += 2
             return hypergradient.finite_difference(loss, center, alpha, direction, radius)
-        at = hypergradient.SecondDerivative(loss, center, alpha)
         if kind == "exact":
-            product = at.mixed(direction)
-        elif kind == "neumann":
+            self.backward_passes += 2
+            return hypergradient.exact(loss, center, alpha, direction)
+        at = hypergradient.SecondDerivative(loss, center, alpha)
+        if kind == "neumann":
             product = hypergradient.neumann(at, direction, settings.neumann_scale or eta, steps)
         else:
             product = hypergradient.conjugate_gradient(at, direction, steps)

@@ -66,7 +66,9 @@ def test_every_search_has_a_split_of_its_own():
 
 @pytest.mark.parametrize(("examples", "fraction"), [(2, 0.4), (4, 0.2), (1, 0.5)])
 def test_a_split_that_leaves_one_part_empty_is_refused(examples, fraction):
-    with pytest.raises(UserError, match=f"method.inner_fraction={fraction}: of {examples}"):
+    with pytest.raises(
+        UserError, match=f"split of {examples} examples with a share of {fraction} leaves 0"
+    ):
         split(examples, fraction, seed=0, k=0)
 
 

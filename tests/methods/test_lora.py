@@ -154,3 +154,14 @@ def test_targets_that_the_model_does_not_have_are_refused_in_one_line(compose):
     method = method_of(compose, "method=lora", "method.targets=[nonsense]")
     with pytest.raises(UserError, match=r"^method\.targets=.*nonsense.*$"):
         adapted(method)
+
+
+def test_a_family_that_peft_does_not_know_is_refused_with_the_layers_it_has(tiny_run):
+    albert = {
+        "model_type": "albert", "hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 128,
+        "num_attention_heads": 2, "intermediate_size": 32, "embedding_size": 8,
+    }  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"^method.targets=None: PEFT has no targets for albert; gi"
+    ):
+        tiny_run("method=lora", architecture=albert)

@@ -155,3 +155,8 @@ def test_values_out_of_range_are_refused_in_one_line(compose, key, values, allow
         with pytest.raises(UserError) as caught:
             method_of(compose, "method=prompt", f"method.{key}={value}")
         assert str(caught.value) == f"method.{key}={value}: must be {allowed}"
+
+
+def test_more_tokens_than_the_model_has_positions_for_are_refused(tiny_run):
+    with pytest.raises(UserError, match=r"^method.tokens=33: .*room for 32 more positions"):
+        tiny_run("method=prompt", "method.tokens=33")

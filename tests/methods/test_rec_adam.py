@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from agwm.config import Optim
@@ -160,3 +161,15 @@ def test_in_a_run_every_step_starts_from_the_schedule_s_rate(tiny_run, monkeypat
     assert [rate for step in rates for rate in step] == pytest.approx(
         [rate for rate in expected for _ in range(4)]
     )
+
+
+def test_the_neutral_setting_is_vanilla_where_clipping_binds_too(tiny_run):
+    def weights(*overrides):
+        folder = tiny_run(
+            *overrides, "optim.max_grad_norm=1e-3", "model.config.num_hidden_layers=6"
+        )
+        return load_file(folder[1] / "model" / "model.safetensors")
+
+    vanilla = weights("method=vanilla")
+    neutral = weights("method=rec_adam", "method.annealing=constant", "method.decay_body=true")
+    assert all(torch.equal(vanilla[name], neutral[name]) for name in vanilla)

@@ -49,3 +49,9 @@ def test_a_mistake_in_the_matched_run_names_its_own_key(compose):
     config = compose("method=vanilla_matched", "method.matched.num_searches=-1")
     with pytest.raises(UserError, match=r"^method\.matched\.num_searches=-1: must be >= 0$"):
         build_method(config.method)
+
+
+def test_a_method_that_does_not_train_is_nothing_to_be_matched_to(compose):
+    config = compose("method=vanilla_matched", "method@method.matched=linear_probe")
+    with pytest.raises(UserError, match=r"^method\.matched=.*LinearProbe: must be a method that"):
+        build_method(config.method)

@@ -1,3 +1,5 @@
+import csv
+
 import pytest
 import torch
 from torch import nn
@@ -93,3 +95,23 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_failed(tiny_run, compose, tmp
     assert "RunError" in (found.parent / "error.txt").read_text()
     assert not (found.parent / "predictions.jsonl").exists()
     assert not (found.parent / "model").exists()
+
+
+def test_steps_of_warm_up_are_for_a_fit_of_the_recipe_s_length(tiny_run, monkeypatch):
+    seen = []
+    configure = FineTuneModule.configure_optimizers
+    monkeypatch.setattr(
+        FineTuneModule,
+        "configure_optimizers",
+        lambda module: seen.append(module.optim.warmup_steps) or configure(module),
+    )
+    for overrides in ([], ["method.epochs=1"], ["method.epochs=2"]):
+        tiny_run("method=vanilla_long", "method.epochs=null", "optim.warmup_steps=2", *overrides)
+    tiny_run("method=vanilla_matched", "method.matched.num_searches=1", "optim.warmup_steps=2")
+    assert seen == [2, 2, None, None]
+
+
+def test_the_log_counts_the_steps_of_all_fits(tiny_run):
+    _, folder = tiny_run("method=model_soup", "method.members=2")
+    with (folder / "metrics.csv").open() as file:
+        assert [float(row["step"]) for row in csv.DictReader(file)] == [1, 2, 3, 4, 5, 6]
