@@ -39,6 +39,15 @@ def test_without_a_network_the_cache_alone_is_used(asked, compose, overrides, mo
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_model_from_an_installed_package_needs_no_hub(
+    asked, compose, monkeypatch, tmp_path, installed
+):
+    monkeypatch.setattr(hub, "package_folder", lambda model: tmp_path if installed else None)
+    hub.settle_offline(compose("model=minilm"))
+    assert len(asked) == (0 if installed else 1)
+
+
 def test_any_answer_of_the_hub_is_a_network(asked, compose, monkeypatch):
     def refused(request, timeout):
         raise HTTPError(request.full_url, 401, "no", None, None)

@@ -68,6 +68,15 @@ def build(config):
     return AutoModelForSequenceClassification.from_config(config)
 
 
+def tiny(family):
+    """In eval mode; no bias is at the 0 that it is made with."""
+    torch.manual_seed(0)
+    model = build(FAMILIES[family]).eval()
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+    return model
+
+
 def ones(shape):
     return init_alpha(shape, 1, torch.zeros, std=0.0)
 
@@ -97,8 +106,7 @@ def test_counts_of_the_large_models_are_those_of_the_specification(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_alpha_one_and_w_equal_to_w0_give_the_untouched_model(family):
-    torch.manual_seed(0)
-    plain = build(FAMILIES[family]).eval()
+    plain = tiny(family)
     mixed = mix_pretrained(copy.deepcopy(plain), head_parameters(plain), ones)
     assert len(list(mixed_linears(mixed))) >= 4
     batch = some_texts()
@@ -108,8 +116,7 @@ def test_alpha_one_and_w_equal_to_w0_give_the_untouched_model(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_merged_is_an_ordinary_model_with_equal_logits(family, tmp_path):
-    torch.manual_seed(0)
-    plain = build(FAMILIES[family]).eval()
+    plain = tiny(family)
     keys, kind = set(plain.state_dict()), type(plain)
     mixed = mix_pretrained(
         plain, head_parameters(plain), lambda s: init_alpha(s, 2, torch.rand, 0.3, 0.4)
@@ -150,7 +157,18 @@ def test_w0_is_not_saved_and_alpha_is():
     assert {"bert.pooler.dense.a1", "bert.pooler.dense.a2"} <= set(alpha_tensors(model))
 
 
-def test_training_mode_survives_mixing_and_merging():
-    model = mix_pretrained(build(FAMILIES["bert"]).train(), {"classifier.weight"}, ones)
-    assert all(module.training for module in model.modules())
-    assert all(module.training for module in merge(model).modules())
+@pytest.mark.parametrize("form", ["product", "convex"])
+def test_only_the_convex_form_leaves_w0_as_it_is(form):
+    model = build(FAMILIES["bert"])
+    mix_pretrained(model, {"classifier.weight"}, lambda s: init_alpha(s, 1, torch.rand, -0.3), form)
+    for name, layer in mixed_linears(model):
+        kept = torch.equal(layer.mixed_weight(), layer.pretrained)
+        assert kept == (form == "convex"), name
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_survives_mixing_and_merging(training):
+    model = build(FAMILIES["bert"]).train(training)
+    mix_pretrained(model, {"classifier.weight"}, ones)
+    assert all(module.training == training for module in model.modules())
+    assert all(module.training == training for module in merge(model).modules())

@@ -11,7 +11,10 @@ BIAS = torch.tensor([0.5, -0.5])
 
 def random_case(form, rank, shape=(5, 7)):
     generator = torch.Generator().manual_seed(1)
-    task, pretrained = (torch.randn(shape, generator=generator).double() for _ in range(2))
+    # As float64 from the start: differences of float32 values would be exact in it.
+    task, pretrained = (
+        torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2)
+    )
     shapes = [shape] if rank is None else [(shape[0], rank), (rank, shape[1])]
     alpha = [torch.rand(s, generator=generator).double() for s in shapes]
     return task.requires_grad_(), pretrained, [a.requires_grad_() for a in alpha], form
@@ -78,6 +81,9 @@ def test_first_and_second_derivatives_agree_with_differences(form, rank):
 
     assert torch.autograd.gradcheck(of, (task, *alpha))
     assert torch.autograd.gradgradcheck(of, (task, *alpha))
+    # It passes over gradients that carry no graph.
+    slopes = torch.autograd.grad(of(task, *alpha).sum(), (task, *alpha), create_graph=True)
+    assert all(slope.requires_grad for slope in slopes)
 
 
 def test_rank_one_gradients_in_the_form_of_the_paper_s_appendix():
@@ -125,5 +131,7 @@ def test_shapes_and_forms_that_do_not_fit_are_named():
         mix(W, W0, (torch.ones(2, 1), torch.ones(1, 3)))
     with pytest.raises(ValueError, match="does not fit"):
         mix(W, W0, (torch.ones(2, 2), torch.ones(1, 2)))
+    with pytest.raises(ValueError, match=r"does not fit .*\(2, 2\) and \(1, 2\)"):
+        mix(W, W0[:1], (torch.ones(2, 1), torch.ones(1, 2)))
     with pytest.raises(ValueError, match="lerp"):
         mix(W, W0, (torch.ones(2, 1), torch.ones(1, 2)), "lerp")

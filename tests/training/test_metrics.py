@@ -32,6 +32,7 @@ def test_three_classes_and_accuracy_within_groups():
 
 
 def test_a_constant_prediction_has_no_matthews_correlation_whatever_the_shares():
+    assert score("matthews_corrcoef", GUESSES, [1] * 8, BINARY) == 0
     for constant in (0, 1):
         assert score("matthews_corrcoef", [constant] * 8, LABELS, BINARY) == 0
         assert baseline("matthews_corrcoef", constant, examples(LABELS), BINARY) == 0
@@ -50,6 +51,8 @@ def test_correlations_by_hand_with_ties():
 def test_a_constant_prediction_ranks_nothing_and_is_no_number():
     with pytest.raises(RunError, match=r"spearman is undefined: all predictions are 2.5"):
         score("spearman", [2.5] * 4, [0.0, 1.0, 2.0, 5.0], NUMBER)
+    with pytest.raises(RunError, match=r"pearson is nan"):
+        score("pearson", [1.0, 2.0, float("nan"), 3.0], [0.0, 1.0, 2.0, 5.0], NUMBER)
     assert baseline("spearman", 2.0, examples([0.0, 1.0]), NUMBER) == 0
 
 

@@ -78,15 +78,16 @@ def test_one_iteration_is_the_derivative_through_the_step(
         torch.testing.assert_close(w.detach(), f.detach(), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("order", ["w_alpha", "rollback"])
 @pytest.mark.parametrize("center", ["w", "w_prime"])
 @pytest.mark.parametrize("scale", ["eta", "one"])
 def test_the_mixed_derivative_is_taken_where_and_scaled_as_the_switches_say(
-    loaded, by_sgd, center, scale
+    loaded, by_sgd, order, center, scale
 ):
     pretrained, data = loaded
     chosen = settings(
         hypergradient="exact", fd_center=center, fd_scale=scale, alpha_lr=ALPHA_LR,
-        max_grad_norm=1e9,
+        max_grad_norm=1e9, order=order,
     )  # fmt: skip
     done = fit(build(pretrained, chosen, ETA), data, steps=1)
     weights, alpha, inner, outer = problem(pretrained, data, chosen)
