@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Adapter:
-    """A few new parameters want another rate than the whole model does, and more epochs."""
+    """A few new parameters want a higher rate than the whole model does, and more epochs."""
 
-    lr: float
+    lr_factor: float  # learning rate over the recipe's
     epochs: int | None
 
     def __post_init__(self) -> None:
-        require(0 <= self.lr < math.inf, "method.lr", self.lr, "a number >= 0")
+        factor = self.lr_factor
+        require(0 <= factor < math.inf, "method.lr_factor", factor, "a number >= 0")
         valid = self.epochs is None or self.epochs >= 1
         require(valid, "method.epochs", self.epochs, ">= 1 or null")
 
@@ -35,7 +36,7 @@ class Adapter:
         """Groups of what is trained, at the method's rate."""
         from agwm.numerics.optim import weight_groups
 
-        return weight_groups(model, self.lr, optim.weight_decay)
+        return weight_groups(model, self.lr_factor * optim.lr, optim.weight_decay)
 
     def adapted(self, model: PreTrainedModel, runner: Runner, config: PeftConfig) -> Module:
         """`model` frozen, with adapters of `config` drawn from the stream ("adapter",)."""

@@ -120,7 +120,7 @@ def test_adapters_are_drawn_from_the_seed_of_the_run_alone(lora):
 def test_the_optimizer_has_all_that_is_trained_at_the_rate_of_the_method(lora):
     _, model, _ = adapted(lora)
     with_decay, without = lora.parameter_groups(model, OPTIM)
-    assert with_decay["lr"] == without["lr"] == 3e-4
+    assert with_decay["lr"] == without["lr"] == pytest.approx(15 * OPTIM.lr)
     assert (with_decay["weight_decay"], without["weight_decay"]) == (OPTIM.weight_decay, 0.0)
     assert [p.shape for p in without["params"]] == [(2,)]
     trained = {id(p) for p in model.parameters() if p.requires_grad}
@@ -139,7 +139,7 @@ def test_the_fit_takes_the_epochs_of_the_method(compose, epochs, planned):
         ("rank", ["0", "-1"], ">= 1"),
         ("alpha", ["0.0", "-1.0", "nan", "inf"], "a number > 0"),
         ("dropout", ["-0.1", "1.0", "nan"], "in [0, 1)"),
-        ("lr", ["-0.1", "nan", "inf"], "a number >= 0"),
+        ("lr_factor", ["-0.1", "nan", "inf"], "a number >= 0"),
         ("epochs", ["0", "-1"], ">= 1 or null"),
     ],
 )

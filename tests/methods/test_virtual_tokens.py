@@ -96,7 +96,7 @@ def test_the_optimizer_has_all_that_is_trained_at_the_rate_of_the_method(compose
     method = method_of(compose, f"method={name}")
     _, model, _ = adapted(method)
     groups = method.parameter_groups(model, OPTIM)
-    assert [group["lr"] for group in groups] == [method.lr, method.lr]
+    assert [group["lr"] for group in groups] == 2 * [method.lr_factor * OPTIM.lr]
     trained = {id(p) for p in model.parameters() if p.requires_grad}
     assert {id(p) for group in groups for p in group["params"]} == trained
 
@@ -131,7 +131,7 @@ def test_the_fit_takes_the_epochs_of_the_method(compose, epochs, planned, name):
     ("key", "values", "allowed"),
     [
         ("tokens", ["0", "-1"], ">= 1"),
-        ("lr", ["-0.1", "nan", "inf"], "a number >= 0"),
+        ("lr_factor", ["-0.1", "nan", "inf"], "a number >= 0"),
         ("epochs", ["0", "-1"], ">= 1 or null"),
     ],
 )
