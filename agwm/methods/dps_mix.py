@@ -50,11 +50,15 @@ class DPSMix(Stages, Method):
     def loss(self, model: Module, batch: Batch, step: Step) -> Tensor:
         from torch.func import functional_call
 
+        from agwm.numerics.masks import fallen_back
+
         if self.frozen_fraction == 0:
             return super().loss(model, batch, step)
         self._choose(model, step)
         weights = {
-            name: mixed(model.get_parameter(name), target, self._masks[name], self.frozen_fraction)
+            name: fallen_back(
+                model.get_parameter(name), target, self._masks[name], self.frozen_fraction
+            )
             for name, target in self._target.items()
         }
         return functional_call(model, weights, kwargs=dict(batch)).loss
@@ -98,9 +102,3 @@ class DPSMix(Stages, Method):
                 chosen = largest([score], self.kept(score.numel()))[0]
                 self._masks[name] = chosen.to(score.dtype)
                 self._target[name] = model.get_parameter(name).detach().clone()
-
-
-def mixed(weight: Tensor, target: Tensor, mask: Tensor, frozen_fraction: float) -> Tensor:
-    """target + mask (weight - target) / (1 - frozen_fraction), of gradient `mask`."""
-    moved = (weight - target).detach() / (1 - frozen_fraction)
-    return target + mask * (moved + (weight - weight.detach()))

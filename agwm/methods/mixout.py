@@ -64,6 +64,8 @@ class Mixout(Method):
         """W~ (out, in) for a mask drawn from `generator`."""
         import torch
 
+        from agwm.numerics.masks import fallen_back
+
         if self.p == 1:
             # Without a gradient AdamW would pass the weight by, its decay included.
             return start + 0 * weight
@@ -71,6 +73,4 @@ class Mixout(Method):
         kept.bernoulli_(1 - self.p, generator=generator)
         if not self.official:
             return start + kept * (weight - start) / (1 - self.p)
-        # Forward as above, backward grad * n: the released layer's own gradient.
-        moved = (weight - start).detach() / (1 - self.p)
-        return start + kept * (moved + (weight - weight.detach()))
+        return fallen_back(weight, start, kept, self.p)

@@ -68,6 +68,7 @@ class R3F(Method):
         return model
 
     def loss(self, model: Module, batch: Batch, step: Step) -> Tensor:
+        from agwm.numerics.divergence import symmetric_kl
         from agwm.numerics.rng import replayed
 
         if not self._classification:
@@ -76,7 +77,7 @@ class R3F(Method):
             clean = model(**batch)
         with self._noisy_embeddings(model, step):
             noisy = model(**batch)
-        return clean.loss + self.weight * symmetric_kl(clean.logits, noisy.logits)
+        return clean.loss + self.weight * symmetric_kl(clean.logits, noisy.logits).mean()
 
     def merge(self, model: Module) -> Module:
         from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
@@ -107,12 +108,6 @@ class R3F(Method):
             yield
         finally:
             hook.remove()
-
-
-def symmetric_kl(one: Tensor, other: Tensor) -> Tensor:
-    """KL(p || q) + KL(q || p) of two sets of logits (batch, classes), mean over the batch."""
-    p, q = one.float().log_softmax(-1), other.float().log_softmax(-1)
-    return ((p.exp() - q.exp()) * (p - q)).sum(-1).mean()
 
 
 def _last_linear(model: PreTrainedModel) -> Module:

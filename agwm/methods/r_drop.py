@@ -51,8 +51,9 @@ class RDrop(Method):
 
     def disagreement(self, one: Tensor, other: Tensor) -> Tensor:
         """Half the symmetric divergence of two sets of logits (batch, classes); one class: MSE."""
+        from agwm.numerics.divergence import symmetric_kl
+
         if one.shape[-1] == 1:
             return (one.float() - other.float()).square().mean()
-        p, q = one.float().log_softmax(-1), other.float().log_softmax(-1)
-        rows = ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
+        rows = symmetric_kl(one, other) / 2
         return rows.sum() if self.kl_reduction == "sum" else rows.mean()

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from agwm.config import require
-from agwm.errors import UserError
 from agwm.method import Method, Runner
 
 if TYPE_CHECKING:
@@ -37,16 +36,12 @@ class ReInit(Method):
         require(self.layers >= 0, "method.layers", self.layers, ">= 0")
 
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
-        from agwm.models.layers import blocks, pooler, redraw
+        from agwm.models.layers import redraw, top
 
-        found = blocks(model)
-        if self.layers > len(found):
-            raise UserError(f"method.layers={self.layers}: the model has {len(found)} blocks")
-        top = found[len(found) - self.layers :]
-        on_top = pooler(model, runner.fresh) if self.pooler else None
+        chosen = top(model, self.layers, runner.fresh if self.pooler else None)
         std = getattr(model.config, "initializer_range", None)
         std = std or getattr(model.config, "init_std", 0.02)
         generator = runner.stream("re_init")
-        for module in [*top, *([on_top] if on_top is not None else [])]:
+        for module in chosen:
             redraw(module, std, generator)
         return model

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from agwm.config import require
-from agwm.errors import UserError
 from agwm.method import Method, Runner
 
 if TYPE_CHECKING:
@@ -39,17 +38,13 @@ class TopKLayers(Method):
         require(valid, "method.embeddings", self.embeddings, "false unless method.layers=null")
 
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
-        from agwm.models.layers import blocks, pooler, set_dropout
+        from agwm.models.layers import blocks, set_dropout, top
 
-        found = blocks(model)
-        count = len(found) if self.layers is None else self.layers
-        if count > len(found):
-            raise UserError(f"method.layers={count}: the model has {len(found)} blocks")
+        count = len(blocks(model)) if self.layers is None else self.layers
+        trained = top(model, count, runner.fresh)
         if self.embeddings:
             return model
         model.base_model.requires_grad_(False)
-        on_top = pooler(model, runner.fresh)
-        trained = [*found[len(found) - count :], *([on_top] if on_top is not None else [])]
         if self.frozen_eval:
             set_dropout(model.base_model, 0.0, keep=trained)
         for module in trained:

@@ -7,6 +7,8 @@ from numpy.random import Generator
 from torch import nn
 from transformers import PreTrainedModel
 
+from agwm.errors import UserError
+
 _RATES = ("dropout", "attention_dropout", "activation_dropout")
 
 
@@ -24,6 +26,19 @@ def blocks(model: PreTrainedModel) -> list[nn.Module]:
         if not any(name.startswith(f"{other}.") for other, _ in lists)
     ]
     return [block for module in outer for block in module]
+
+
+def top(model: PreTrainedModel, layers: int, fresh: Collection[str] | None) -> list[nn.Module]:
+    """The upper `layers` blocks and, unless `fresh` is None, the checkpoint's pooler.
+
+    Raises:
+        UserError: the model has fewer blocks.
+    """
+    found = blocks(model)
+    if layers > len(found):
+        raise UserError(f"method.layers={layers}: the model has {len(found)} blocks")
+    on_top = None if fresh is None else pooler(model, fresh)
+    return [*found[len(found) - layers :], *([] if on_top is None else [on_top])]
 
 
 def pooler(model: PreTrainedModel, fresh: Collection[str]) -> nn.Module | None:

@@ -1,4 +1,4 @@
-"""Masks that keep the largest entries, without sorting them."""
+"""Masks over the entries of weights: the largest ones, and weights that fall back by a mask."""
 
 from collections.abc import Sequence
 
@@ -46,3 +46,12 @@ def largest(tensors: Sequence[Tensor], keep: int) -> list[Tensor]:
         return [torch.zeros_like(tensor, dtype=torch.bool) for tensor in tensors]
     threshold = kth_largest(tensors, keep)
     return [(tensor >= threshold) & (tensor > 0) for tensor in tensors]
+
+
+def fallen_back(weight: Tensor, start: Tensor, kept: Tensor, p: float) -> Tensor:
+    """start + kept (weight - start) / (1 - p), whose gradient is `kept` without 1 / (1 - p).
+
+    So do the released layers of Mixout and DPS; `kept` broadcasts to the weight's (out, in).
+    """
+    moved = (weight - start).detach() / (1 - p)
+    return start + kept * (moved + (weight - weight.detach()))
