@@ -85,7 +85,8 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """95 % bootstrap interval (BCa, 10,000 resamples, a fixed seed) of the mean.
 
     None for fewer than two values; (mean, mean) where all are equal; by percentiles where BCa is
-    undefined.
+    undefined. Too short for few values: from 3, 5, 10 and 20 normal values it covers the mean in 72,
+    84, 92 and 93 % of 4,000 draws.
     """
     sample = _finite(values)
     if len(sample) < 2:
@@ -264,7 +265,8 @@ def _mean_over_pairs(seeds: np.ndarray, distance) -> float | None:
 def _welch(a: np.ndarray, b: np.ndarray) -> float | None:
     if min(len(a), len(b)) < 2 or (_constant(a) and _constant(b)):
         return None
-    return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    # ttest_ind warns of lost precision where one side is constant, as degenerate runs are.
+    return welch_from_summary(a.mean(), a.std(ddof=1), len(a), b.mean(), b.std(ddof=1), len(b))
 
 
 def _brown_forsythe(a: np.ndarray, b: np.ndarray) -> float | None:
