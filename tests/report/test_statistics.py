@@ -4,28 +4,16 @@ from math import comb, nan
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.spatial.distance import jensenshannon
 
-from agwm.report.statistics import (
-    compare,
-    disagreement,
-    fleiss_kappa,
-    holm,
-    iqm,
-    jensen_shannon,
-    mean_distance,
-    mean_interval,
-    paired_power,
-    welch_from_summary,
-)
+from agwm.report.statistics import compare, holm, iqm, mean_interval, welch_from_summary
 
 OURS = {0: 63.1, 1: 58.4, 2: 66.0, 3: 61.7, 4: 64.9}
 BASELINE = {0: 60.2, 1: 52.9, 2: 65.1, 3: 62.0, 4: 55.8}
 DIFFERENCES = [2.9, 5.5, 0.9, -0.3, 9.1]
 
 
-def numbered(values):
-    return dict(enumerate(values))
+def against_zero(differences):
+    return compare(dict(enumerate(differences)), dict.fromkeys(range(len(differences)), 0.0))
 
 
 # One sample
@@ -62,9 +50,8 @@ def test_mean_interval_of_equal_values_is_their_mean():
 
 
 def test_mean_interval_falls_back_to_percentiles_where_bca_overflows():
-    # 9 of 10 values are 0, and the jackknife's cubes are infinite: the mean of a resample is
-    # k * 1e199 with k binomial(10, 0.1), whose 97.5 % quantile is 3.
-    assert mean_interval([0] * 9 + [1e200]) == pytest.approx((0, 3e199))
+    # The mean of a resample is k * 1e200 with k binomial(3, 1/3): 3 with probability 1/27 > 2.5 %.
+    assert mean_interval([0, 0, 3e200]) == pytest.approx((0, 3e200))
 
 
 def test_mean_interval_covers_the_mean_of_ten_normal_values_nine_times_in_ten():
@@ -121,8 +108,7 @@ def test_swapping_the_sides_changes_the_sign_alone():
     ],
 )
 def test_the_sign_flip_test_counts_sign_patterns(differences, p):
-    zeros = dict.fromkeys(range(len(differences)), 0)
-    assert compare(numbered(differences), zeros).p_permutation == pytest.approx(p, abs=1e-12)
+    assert against_zero(differences).p_permutation == pytest.approx(p, abs=1e-12)
 
 
 @pytest.mark.parametrize("seeds", [5, 10])
@@ -130,22 +116,21 @@ def test_the_sign_flip_test_is_exact(seeds):
     differences = np.random.default_rng(seeds).integers(-3, 8, seeds)
     signs = np.array(list(itertools.product([1, -1], repeat=seeds)))
     expected = np.mean(np.abs(signs @ differences) >= abs(differences.sum()))
-    found = compare(numbered(differences.astype(float)), dict.fromkeys(range(seeds), 0.0))
+    found = against_zero(differences)
     assert found.p_permutation == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_sign_flip_test_of_many_seeds_is_drawn_near_the_exact_value_and_repeatably():
     # 20 differences of size 1, 14 of them positive: 14 or more of one sign in 20 fair coins.
-    ours = numbered([1.0] * 14 + [-1.0] * 6)
+    differences = [1.0] * 14 + [-1.0] * 6
     exact = 2 * sum(comb(20, k) for k in range(14, 21)) / 2**20
-    first, second = (compare(ours, dict.fromkeys(ours, 0.0)).p_permutation for _ in range(2))
+    first, second = (against_zero(differences).p_permutation for _ in range(2))
     assert first == pytest.approx(exact, abs=0.015)
     assert first == second != exact
 
 
 def test_a_drawn_p_value_is_never_zero():
-    ours = numbered([1.0] * 40)
-    assert compare(ours, dict.fromkeys(ours, 0.0)).p_permutation == pytest.approx(2 / 10_001)
+    assert against_zero([1.0] * 40).p_permutation == pytest.approx(2 / 10_001)
 
 
 def test_identical_runs_differ_by_nothing_and_leave_t_undefined():
@@ -165,9 +150,10 @@ def test_a_constant_difference_leaves_t_undefined_and_the_sign_flip_exact():
 
 
 def test_two_constant_sides_leave_every_test_but_the_sign_flip_undefined():
-    found = compare(dict.fromkeys(range(4), 68.4), dict.fromkeys(range(4), 52.7))
+    # Summing 7 times 68.4 rounds: the standard deviation comes out as 1.5e-14, not as 0.
+    found = compare(dict.fromkeys(range(7), 68.4), dict.fromkeys(range(7), 52.7))
     assert found.difference == pytest.approx(15.7)
-    assert found.p_permutation == pytest.approx(1 / 8)
+    assert found.p_permutation == pytest.approx(1 / 64)
     assert found.p_paired is found.p_welch is found.p_spread is found.power is None
 
 
@@ -215,61 +201,6 @@ def test_sides_without_a_common_seed_are_still_tested_unpaired():
     assert (found.p_welch, found.p_spread) == (paired.p_welch, paired.p_spread)
 
 
-# Power
-
-
-def test_power_is_that_of_gpower():
-    # Faul et al. 2007: two-sided paired t-test, dz = 0.5, 34 pairs.
-    assert paired_power(0.5, 34) == pytest.approx(0.8078, abs=5e-5)
-
-
-@pytest.mark.parametrize(("effect", "seeds"), [(0.2, 10), (0.9, 10), (1.3, 5), (0.3, 3)])
-def test_power_counts_both_tails_of_the_noncentral_t(effect, seeds):
-    critical = stats.t.isf(0.025, seeds - 1)
-    noncentral = stats.nct(seeds - 1, effect * seeds**0.5)
-    expected = noncentral.sf(critical) + noncentral.cdf(-critical)
-    assert paired_power(effect, seeds) == pytest.approx(expected, abs=1e-9)
-
-
-def test_power_is_how_often_a_simulated_test_rejects():
-    samples = np.random.default_rng(0).normal(0.8, 1, size=(40_000, 10))
-    rejected = np.mean(stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05)
-    assert paired_power(0.8, 10) == pytest.approx(rejected, abs=0.007)  # 3 standard errors
-
-
-@pytest.mark.parametrize("effect", [0, 1e-200, 1e-12])
-def test_power_without_an_effect_is_the_level(effect):
-    assert paired_power(effect, 10) == pytest.approx(0.05)
-
-
-@pytest.mark.parametrize("effect", [5, 50, 1e9, 1e100])
-def test_power_of_a_large_effect_is_one(effect):
-    assert paired_power(effect, 10) == pytest.approx(1)
-
-
-def test_a_comparison_has_the_power_at_its_own_effect():
-    effect = np.mean(DIFFERENCES) / np.std(DIFFERENCES, ddof=1)
-    assert compare(OURS, BASELINE).power == pytest.approx(paired_power(effect, 5))
-
-
-@pytest.mark.parametrize("scale", [1.0, 0.3, 3.0, 0.06])
-def test_seeds_needed_is_the_smallest_number_that_has_the_power(scale):
-    differences = np.array([1.0, -1.0, 2.0, -2.0]) + scale
-    effect = differences.mean() / differences.std(ddof=1)
-    found = compare(numbered(differences), dict.fromkeys(range(4), 0.0)).seeds_needed
-    assert paired_power(effect, found) >= 0.8 > paired_power(effect, found - 1)
-
-
-def test_seeds_needed_may_be_two():
-    assert compare({0: 10.0, 1: 10.01}, {0: 0.0, 1: 0.0}).seeds_needed == 2
-
-
-@pytest.mark.parametrize("shift", [0.0, 0.01])
-def test_seeds_needed_is_none_where_there_is_no_effect_or_too_small_a_one(shift):
-    ours = numbered(np.array([1.0, -1.0, 2.0, -2.0]) + shift)
-    assert compare(ours, dict.fromkeys(ours, 0.0)).seeds_needed is None
-
-
 # Many tests
 
 
@@ -311,84 +242,6 @@ def test_welch_from_a_summary_refuses_a_negative_deviation():
         welch_from_summary(60, 1, 10, 50, -2, 10)
 
 
-# Agreement of the seeds
-
-
-def test_disagreement_is_the_mean_over_the_pairs():
-    # 0-1 differ on 1 of 4 examples, 0-2 on 2, 1-2 on 3.
-    predictions = np.array([[0, 1, 1, 0], [0, 1, 1, 2], [1, 0, 1, 0]])
-    assert disagreement(predictions) == pytest.approx((1 / 4 + 2 / 4 + 3 / 4) / 3)
-
-
-def test_mean_distance_is_the_mean_over_the_pairs():
-    # 0-1: (1 + 2) / 2, 0-2: (4 + 0) / 2, 1-2: (3 + 2) / 2.
-    assert mean_distance(np.array([[0, 5], [1, 3], [4, 5]])) == pytest.approx((1.5 + 2 + 2.5) / 3)
-
-
-def test_fleiss_kappa_is_that_of_a_worked_example():
-    # 14 raters, 10 subjects, 5 categories: kappa 0.210 (Wikipedia, "Fleiss' kappa").
-    table = """0 0 0 0 14; 0 2 6 4 2; 0 0 3 5 6; 0 3 9 2 0; 2 2 8 1 1
-               7 7 0 0 0; 3 2 6 3 0; 2 5 3 2 2; 6 5 2 1 0; 0 2 2 3 7"""
-    rows = [[int(count) for count in row.split()] for row in table.replace("\n", ";").split(";")]
-    predictions = np.array([np.repeat(range(5), row) for row in rows]).T
-    assert predictions.shape == (14, 10)
-    assert fleiss_kappa(predictions) == pytest.approx(0.210, abs=5e-4)
-
-
-def test_fleiss_kappa_of_two_seeds_by_hand():
-    # Agreement on 3 of 4; shares 5/8 and 3/8, so 34/64 by chance: (3/4 - 34/64) / (30/64).
-    assert fleiss_kappa(np.array([[0, 0, 0, 1], [0, 0, 1, 1]])) == pytest.approx(14 / 30)
-
-
-def test_fleiss_kappa_is_one_for_identical_seeds_and_zero_for_independent_ones():
-    one = np.random.default_rng(0).integers(0, 2, 5000)
-    assert fleiss_kappa(np.stack([one, one, one])) == 1
-    independent = np.random.default_rng(1).integers(0, 2, (5, 5000))
-    assert fleiss_kappa(independent) == pytest.approx(0, abs=0.02)
-
-
-def test_fleiss_kappa_of_one_class_is_undefined():
-    assert fleiss_kappa(np.ones((3, 4), dtype=int)) is None
-
-
-def test_jensen_shannon_is_scipys_distance_squared():
-    a, b, c = scores = np.random.default_rng(0).dirichlet([1, 1, 1], (3, 20))
-    pairs = [(a, b), (a, c), (b, c)]
-    expected = np.mean([jensenshannon(p, q, axis=1, base=2) ** 2 for p, q in pairs])
-    assert jensen_shannon(scores) == pytest.approx(expected)
-
-
-def test_jensen_shannon_is_one_bit_for_certain_seeds_that_differ_and_zero_for_equal_ones():
-    assert jensen_shannon(np.array([[[1, 0], [1, 0]], [[0, 1], [0, 1]]])) == pytest.approx(1)
-    one = np.random.default_rng(0).dirichlet([1, 1, 1], 20)
-    assert 0 <= jensen_shannon(np.stack([one, one])) < 1e-15
-
-
-def test_jensen_shannon_takes_single_precision_scores():
-    scores = np.random.default_rng(0).dirichlet([1, 1], (2, 50))
-    rounded = scores.astype(np.float32) * np.float32(1.0005)
-    assert jensen_shannon(rounded) == pytest.approx(jensen_shannon(scores), rel=1e-5)
-
-
-@pytest.mark.parametrize("row", [[0.5, 0.6], [-0.1, 1.1]])
-def test_jensen_shannon_refuses_what_are_no_probabilities(row):
-    with pytest.raises(ValueError, match="probabilities"):
-        jensen_shannon(np.array([[row], [[0.5, 0.5]]]))
-
-
-def test_one_seed_has_nobody_to_agree_with():
-    one = np.array([[0, 1, 1]])
-    assert disagreement(one) is mean_distance(one) is fleiss_kappa(one) is None
-    assert jensen_shannon(np.array([[[0.5, 0.5]]])) is None
-
-
-@pytest.mark.parametrize("measure", [disagreement, mean_distance, fleiss_kappa, jensen_shannon])
-@pytest.mark.parametrize("shape", [(3,), (2, 0), (2, 0, 2), (2, 2, 2, 2)])
-def test_another_shape_than_the_measures_own_is_refused(measure, shape):
-    with pytest.raises(ValueError, match="shape"):
-        measure(np.full(shape, 0.5))
-
-
 @pytest.mark.parametrize("wrong", [nan, float("inf")])
 def test_numbers_that_are_not_finite_are_refused(wrong):
     calls = [
@@ -398,10 +251,6 @@ def test_numbers_that_are_not_finite_are_refused(wrong):
         lambda: compare({0: 1, 1: 2}, {0: 1, 5: wrong}),
         lambda: welch_from_summary(wrong, 1, 10, 2, 1, 10),
         lambda: welch_from_summary(1, wrong, 10, 2, 1, 10),
-        lambda: disagreement(np.array([[0, wrong], [0, 1]])),
-        lambda: mean_distance(np.array([[0, wrong], [0, 1]])),
-        lambda: fleiss_kappa(np.array([[0, wrong], [0, 1]])),
-        lambda: jensen_shannon(np.array([[[wrong, 0]], [[0, 1]]])),
     ]
     for call in calls:
         with pytest.raises(ValueError, match="not finite"):
