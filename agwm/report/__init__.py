@@ -1,0 +1,1 @@
+"""Records of runs in, tables, tests and plots out."""
