@@ -81,12 +81,12 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
     try:
         with run_loggers(config, folder, hash_, plain) as loggers:
             _train_and_evaluate(config, method, folder, record, loggers)
-            values = {f"eval/{name}": value for name, value in record.metrics.items()}
-            log_summary(loggers, {"headline": record.headline["value"], **values})
+            log_summary(loggers, _summary(record))
         record.status = "ok"
     except BaseException as error:
         # A failed run never becomes a number.
-        record.headline, record.baseline, record.metrics = None, None, {}
+        record.headline = record.baseline = record.degenerate = None
+        record.metrics = {}
         _clear(folder)
         record.error = f"{type(error).__name__}: {error}"
         log.error("failed: %s", record.error)
@@ -145,6 +145,8 @@ def _evaluate(
         predicted = predictions(logits, task)
         # Further splits keep their name in their metrics; the headline is the first split's.
         suffix = f"/{split}" if index else ""
+        if not index:
+            record.degenerate = len(set(predicted)) == 1
         found = evaluate(predicted, examples, task)
         record.metrics |= {name + suffix: value for name, value in found.items()}
         columns = zip(examples.ids, examples.labels, predicted, scores(logits, task), strict=True)
@@ -158,6 +160,18 @@ def _evaluate(
     headline, first = task.metrics[0], data.evaluation[task.evaluation[0]]
     record.headline = {"name": headline, "value": 100 * record.metrics[headline]}
     record.baseline = 100 * baseline(headline, data.constant_prediction(), first, task)
+
+
+def _summary(record: Record) -> dict[str, float | bool]:
+    """What a table of runs is sorted by."""
+    cost = record.cost
+    return {
+        "headline": record.headline["value"],
+        "degenerate": record.degenerate,
+        **{f"eval/{name}": value for name, value in record.metrics.items()},
+        "cost/train_seconds": cost.train_seconds,
+        "cost/passes": cost.forward_passes + cost.backward_passes,
+    }
 
 
 def _clear(folder: Path) -> None:

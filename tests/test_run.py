@@ -116,3 +116,19 @@ def test_the_plan_counts_the_steps_that_are_taken(tiny_run, n_train):
             "optim.batch_size=16",
         )  # fmt: skip
     assert plans == [[phase["steps"] for phase in record.phases]]
+
+
+@pytest.mark.parametrize(("bias", "degenerate"), [(0.0, False), (1e4, True)])
+def test_a_model_that_predicts_the_same_for_every_text_is_marked(
+    tiny_run, monkeypatch, bias, degenerate
+):
+    def shifted(self, model):
+        torch.nn.init.normal_(model.classifier.weight, generator=torch.Generator().manual_seed(0))
+        model.classifier.bias.data[1] += bias
+        return model
+
+    monkeypatch.setattr("agwm.methods.vanilla.Vanilla.merge", shifted)
+    record, folder = tiny_run("method=vanilla")
+    rows = map(json.loads, (folder / "predictions.jsonl").read_text().splitlines())
+    assert (len({row["prediction"] for row in rows}) == 1) is degenerate
+    assert record.degenerate is degenerate

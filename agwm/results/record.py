@@ -56,6 +56,7 @@ class Record:
     variant: list[str] = field(default_factory=list)  # what differs from the choices' defaults
     headline: dict[str, Any] | None = None
     baseline: float | None = None  # headline of predicting the same for every text
+    degenerate: bool | None = None  # the model predicts the same for every text
     metrics: dict[str, float] = field(default_factory=dict)
     phases: list[dict[str, Any]] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)

@@ -53,6 +53,8 @@ def test_an_offline_run_is_complete_and_tells_nothing_private(logged):
         if found.WhichOneof("record_type") == "summary":
             summary |= {key_of(item): json.loads(item.value_json) for item in found.summary.update}
     assert summary["headline"] == pytest.approx(record.headline["value"])
+    assert summary["cost/passes"] == record.cost.forward_passes + record.cost.backward_passes
+    assert summary["degenerate"] is record.degenerate
     assert summary["eval/accuracy"] == pytest.approx(record.metrics["accuracy"])
     assert any(found.WhichOneof("record_type") == "exit" for found in records)
 

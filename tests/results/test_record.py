@@ -23,6 +23,7 @@ FIELDS = {
     ),
     *("subsample_hash", "versions", "git", "device", "started_at", "finished_at", "error"),
     "baseline",
+    "degenerate",
 }
 COST = {"forward_passes", "backward_passes", "optimizer_steps", "train_seconds", "total_seconds"}
 
