@@ -47,7 +47,6 @@ def _report(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from agwm.report.build import report_on_paper, report_on_runs
-    from agwm.report.output import write_report
     from agwm.report.records import read_records
     from agwm.report.terminal import print_report
 
@@ -58,7 +57,12 @@ def _report(options: argparse.Namespace) -> None:
         report = report_on_paper()
     console = Console()
     print_report(report, console)
-    for file in write_report(report, options.out):
+    # Imported after the tables are out: matplotlib takes a second.
+    from agwm.report.output import write_report
+    from agwm.report.plots import make_plots
+
+    plots = make_plots(report.blocks, report.baseline)
+    for file in write_report(report, plots, options.out):
         console.print(f"{file}", soft_wrap=True, highlight=False, markup=False)
 
 

@@ -4,11 +4,13 @@ from pathlib import Path
 
 from agwm.errors import UserError
 from agwm.report.build import Report
+from agwm.report.page import to_html
 from agwm.report.render import csv_text, to_csv, to_latex, to_markdown
+from agwm.report.style import Plot
 from agwm.results.record import write_atomically
 
 
-def write_report(report: Report, folder: Path) -> list[Path]:
+def write_report(report: Report, plots: list[Plot], folder: Path) -> list[Path]:
     """Write all formats below `folder`; returns where they are.
 
     Raises:
@@ -19,6 +21,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     files = {
         folder / "report.md": to_markdown(report.title, lines, report.tables),
         folder / "report.tex": to_latex(report.tables),
+        folder / "report.html": to_html(report, plots),
         **{tables / f"{table.name}.csv": to_csv(table) for table in report.tables},
     }
     if report.runs:
@@ -29,4 +32,4 @@ def write_report(report: Report, folder: Path) -> list[Path]:
             write_atomically(path, text)
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be written ({error}); give another") from error
-    return [folder / "report.md", folder / "report.tex", tables]
+    return [folder / "report.html", folder / "report.md", folder / "report.tex", tables]

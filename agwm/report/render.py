@@ -28,7 +28,7 @@ def to_markdown(title: str, warnings: Iterable[str], tables: Iterable[Table]) ->
 
 
 def _markdown_table(table: Table) -> str:
-    rules = ["---" if column.kind == "text" else "---:" for column in table.columns]
+    rules = ["---" if column.is_text else "---:" for column in table.columns]
     lines = [[_markdown(column.name) for column in table.columns], rules]
     for number, row in enumerate(table.texts()):
         cells = map(_markdown, row)
@@ -49,7 +49,7 @@ def to_latex(tables: Iterable[Table]) -> str:
 
 
 def _latex_table(table: Table) -> str:
-    kinds = "".join("l" if column.kind == "text" else "r" for column in table.columns)
+    kinds = "".join("l" if column.is_text else "r" for column in table.columns)
     lines = [_latex_row(column.name for column in table.columns), r"\midrule"]
     for number, row in enumerate(table.texts()):
         if table.starts_block(number):

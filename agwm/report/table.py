@@ -13,6 +13,11 @@ class Column(NamedTuple):
     name: str
     kind: str = "text"
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is written to the left, as names are."""
+        return self.kind == "text"
+
 
 @dataclass
 class Table:

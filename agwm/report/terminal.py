@@ -79,7 +79,7 @@ def _width(table: Table, texts: list[list[str]], index: int) -> int:
 def _part(table: Table, texts: list[list[str]], columns: list[int]) -> RichTable:
     part = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for index in columns:
-        is_text = table.columns[index].kind == "text"
+        is_text = table.columns[index].is_text
         name = wrap(table.columns[index].name, _width(table, texts, index))
         part.add_column(
             Text("\n".join(name)),
