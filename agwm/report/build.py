@@ -105,7 +105,9 @@ def _missing_warnings(
     methods = sorted({cell.key.method for cell in cells if cell.count})
     if baseline not in methods:
         found = ", ".join(methods) or "none"
-        lines.append(f"no comparisons: baseline {baseline} has no finished run; methods: {found}")
+        lines.append(
+            f"no comparisons: {baseline} has no finished run; choose with --baseline: {found}"
+        )
     elif not comparisons:
         lines.append(f"no comparisons: no other method shares a task with {baseline}")
     short = sum(bool(cell.missing_seeds) for cell in cells)
@@ -115,7 +117,7 @@ def _missing_warnings(
             "their means are over fewer runs"
         )
     if records.failed:
-        lines.append(f"{len(records.failed)} failed runs, listed at the end and counted nowhere")
+        lines.append(f"failed runs, listed at the end and counted nowhere: {len(records.failed)}")
     if records.unreadable:
         names = ", ".join(str(file) for file, _ in records.unreadable[:3])
         more = len(records.unreadable) - 3

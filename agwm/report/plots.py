@@ -12,7 +12,7 @@ from agwm.report.cells import Block, Cell
 from agwm.report.cost import ratios, train_seconds
 from agwm.report.scores import AVERAGE
 from agwm.report.statistics import mean_interval
-from agwm.report.style import WARNING_COLOUR, Plot, legend_below, looks, panels, plot_style
+from agwm.report.style import WARNING_COLOUR, Plot, label, legend_below, looks, panels, plot_style
 
 
 def make_plots(blocks: list[Block], baseline: str) -> list[Plot]:
@@ -29,14 +29,16 @@ def make_plots(blocks: list[Block], baseline: str) -> list[Plot]:
 def runs_plot(block: Block) -> Plot:
     """Every run as a dot over the box of its cell, a panel for each task."""
     methods = block.methods[::-1]  # the baseline on top
-    longest = max(map(len, methods))
-    height = 0.7 + 0.28 * len(methods)
-    figure, axes = panels(block.tasks, 2.6, height, left=0.07 * longest, sharey=True)
+    names = [label(method) for method in methods]
+    lines = [line for name in names for line in name.split("\n")]
+    height = 0.7 + 0.28 * max(len(methods), 0.6 * len(lines))
+    left = 0.07 * max(map(len, lines))
+    figure, axes = panels(block.tasks, 2.6, height, left=left, sharey=True)
     for ax, task in zip(axes, block.tasks, strict=True):
         for place, method in enumerate(methods):
             if (method, task) in block.cells:
                 _box_and_dots(ax, place, block.cells[method, task])
-        ax.set_yticks(range(len(methods)), methods)
+        ax.set_yticks(range(len(methods)), names)
         ax.set_ylim(-0.6, len(methods) - 0.4)
     for ax in axes[-3:]:
         ax.set_xlabel("percent")
@@ -100,7 +102,7 @@ def _curve_plot(model: str, blocks: list[Block]) -> Plot:
                 linewidth=1.2,
                 elinewidth=0.8,
                 capsize=2,
-                label=method,
+                label=label(method),
             )
         ax.set_xscale("log")
         ax.set_xticks(sizes, [str(n) for n in sizes])
@@ -140,15 +142,17 @@ def cost_plots(blocks: list[Block], baseline: str) -> Iterator[Plot]:
     for ax, (_, points) in zip(axes, found, strict=True):
         for method, look in looks(methods).items():
             time, average = points.get(method, ([], []))
-            ax.plot(time, average, **(look | {"linestyle": ""}), label=method)
+            ax.plot(time, average, **(look | {"linestyle": ""}), label=label(method))
         ax.set_xscale("log")
         _plain_ratio_ticks(ax, [time for time, _ in points.values()])
     for ax in axes[-3:]:
-        ax.set_xlabel(f"training time, {baseline} = 1")
+        ax.set_xlabel("training time over the baseline's")
     for ax in axes[::3]:
         ax.set_ylabel("average, percent")
     legend_below(figure, axes[0])
-    note = "Median training seconds over the baseline's on the same task, averaged over tasks."
+    note = (
+        f"Median training seconds over those of {baseline} on the same task, averaged over tasks."
+    )
     yield Plot("cost", "Cost against quality", note, figure)
 
 

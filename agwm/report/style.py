@@ -10,6 +10,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from agwm.report.table import fold_name
+
 # Okabe and Ito (2008), told apart by the colour-blind; yellow left out, too light on white.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MARKERS = "osD^vPX<>*"
@@ -74,6 +76,7 @@ def panels(
         shared: sharex, sharey of matplotlib's `subplots`.
     """
     across = min(3, len(titles))
+    width = max(width, 4.8 / across)  # one or two alone are not to be narrow
     down = -(-len(titles) // across)
     figure = Figure(figsize=(left + across * width, down * height), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, **shared)
@@ -85,10 +88,19 @@ def panels(
     return figure, axes[: len(titles)]
 
 
+def label(method: str) -> str:
+    """A method's name as plots have it: long ones in several lines."""
+    return fold_name(method, 24)
+
+
 def legend_below(figure: Figure, ax: Axes) -> None:
     """One legend for all panels, of what is in `ax`."""
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=3)
+    across = max(1, int(figure.get_figwidth() / 2.4))
+    # As much room as it takes from the panels.
+    lines = -(-len(labels) // across) * max(label.count("\n") + 1 for label in labels)
+    figure.set_figheight(figure.get_figheight() + 0.17 * lines)
+    figure.legend(handles, labels, loc="outside lower left", ncols=across)
 
 
 def to_svg(figure: Figure) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 MISSING = "\N{EN DASH}"
@@ -91,3 +92,11 @@ def seeds_text(seeds: tuple[int, ...]) -> str | None:
 def n_train_text(n_train: int | None) -> str | int:
     """Number of examples, "full" for all."""
     return "full" if n_train is None else n_train
+
+
+def fold_name(text: str, width: int) -> str:
+    """`text` in lines of at most `width`, broken before a plus where that can be."""
+    if len(text) <= width:
+        return text
+    lines = wrap(text.replace("+", " +"), width)
+    return "\n".join(line.replace(" +", "+") for line in lines)

@@ -9,7 +9,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from agwm.report.build import Report
-from agwm.report.table import Table
+from agwm.report.table import Table, fold_name
 
 _GAP = 3  # padding beside a column
 
@@ -27,9 +27,14 @@ def print_report(report: Report, console: Console) -> None:
 
 def print_table(table: Table, console: Console) -> None:
     """Title, rows and note, within the console's width."""
-    texts = table.texts()
+    # A long name is broken, for the numbers beside it to have room.
+    texts = [
+        [fold_name(text, console.width // 3) for text in row[: table.keys]] + row[table.keys :]
+        for row in table.texts()
+    ]
     shared = _shared_keys(table, texts)
-    title = [table.title, *(f"{table.columns[key].name} {texts[0][key]}" for key in shared)]
+    names = table.texts()[0] if texts else []
+    title = [table.title, *(f"{table.columns[key].name} {names[key]}" for key in shared)]
     console.print()
     console.print(Text(", ".join(title), style="bold"))
     if not texts:
@@ -72,8 +77,8 @@ def _parts(
 
 def _width(table: Table, texts: list[list[str]], index: int) -> int:
     """Of a column's longest value, or of the longest word of its name."""
-    words = table.columns[index].name.split()
-    return max(map(len, [*words, *(row[index] for row in texts)]))
+    lines = [line for row in texts for line in row[index].split("\n")]
+    return max(map(len, [*table.columns[index].name.split(), *lines]))
 
 
 def _part(table: Table, texts: list[list[str]], columns: list[int]) -> RichTable:
@@ -84,7 +89,6 @@ def _part(table: Table, texts: list[list[str]], columns: list[int]) -> RichTable
         part.add_column(
             Text("\n".join(name)),
             justify="left" if is_text else "right",
-            vertical="bottom",
             overflow="fold",
             no_wrap=not is_text,
         )

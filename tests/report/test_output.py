@@ -24,7 +24,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
-        self._open = tag == "td" or (self._open and tag == "b")
+        self._open = tag == "td" or (self._open and tag in ("b", "wbr"))
         if tag == "td":
             self.cells.append("")
 
