@@ -37,6 +37,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=Path("report"), help="folder to write to (%(default)s)"
     )
+    parser.add_argument(
+        "--wandb",
+        nargs="?",
+        const="offline",
+        choices=("offline", "online"),
+        help="log tables and pictures as a W&B run, offline unless asked otherwise",
+    )
     return parser
 
 
@@ -64,6 +71,10 @@ def _report(options: argparse.Namespace) -> None:
     plots = make_plots(report.blocks, report.baseline)
     for file in write_report(report, plots, options.out):
         console.print(f"{file}", soft_wrap=True, highlight=False, markup=False)
+    if options.wandb:
+        from agwm.report.wandb_run import log_report
+
+        log_report(report, plots, options.out, options.wandb)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ class Report:
     tables: list[Table] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)  # for the plots
     baseline: str = "vanilla"
+    sweeps: list[str] = field(default_factory=list)
     runs: list[list] = field(default_factory=list)  # a header, and a row for each record
 
 
@@ -65,7 +66,14 @@ def report_on_runs(records: Records, baseline: str, published: bool) -> Report:
         *device_warnings(blocks, baseline),
     ]
     return Report(
-        "Report", _facts(records), warnings, tables, blocks, baseline, _run_rows(records, cells)
+        "Report",
+        _facts(records),
+        warnings,
+        tables,
+        blocks,
+        baseline,
+        sorted({run.get("sweep") or "unknown" for run in records.ok}),
+        _run_rows(records, cells),
     )
 
 

@@ -76,13 +76,19 @@ def _latex(text: str) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Unrounded values; a mean with its deviation and an interval take two columns each."""
-    names = [name for column in table.columns for name in _csv_names(column)]
+    """Unrounded values of a table, see `flat`."""
+    names, rows = flat(table)
+    return csv_text([names, *rows])
+
+
+def flat(table: Table) -> tuple[list[str], list[list[Any]]]:
+    """Names and unrounded rows; a mean with its deviation and an interval take two columns each."""
+    names = [name for column in table.columns for name in _flat_names(column)]
     rows = [
-        [cell for c, value in zip(table.columns, row, strict=True) for cell in _csv(c, value)]
+        [cell for c, value in zip(table.columns, row, strict=True) for cell in _flat(c, value)]
         for row in table.rows
     ]
-    return csv_text([names, *rows])
+    return names, rows
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
@@ -92,14 +98,14 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     return out.getvalue()
 
 
-def _csv_names(column: Column) -> Iterator[str]:
+def _flat_names(column: Column) -> Iterator[str]:
     if column.kind in _PAIRS:
         yield from (f"{column.name} {part}" for part in _PAIRS[column.kind])
     else:
         yield column.name
 
 
-def _csv(column: Column, value: Any) -> tuple:
+def _flat(column: Column, value: Any) -> tuple:
     if column.kind in _PAIRS:
         return (None, None) if value is None else tuple(value)
     return (value,)

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from agwm.report.table import fold_name
@@ -112,9 +114,10 @@ def to_svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def to_png(figure: Figure) -> bytes:
-    """The figure as PNG, 150 dots per inch."""
-    out = io.BytesIO()
+def to_pixels(figure: Figure) -> np.ndarray:
+    """The figure as red, green, blue and opacity, (height, width, 4) bytes, 150 dots per inch."""
+    figure.set_dpi(150)
+    canvas = FigureCanvasAgg(figure)
     with plot_style():
-        figure.savefig(out, format="png", dpi=150)
-    return out.getvalue()
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())

@@ -87,6 +87,7 @@ def test_a_report_is_written_in_all_formats(write_run, written, capsys):
 def test_the_page_loads_nothing_and_escapes_what_came_from_data(write_run, written):
     write_run(method="agwm", sweep=HOSTILE.replace("/", ""), variant=[HOSTILE], seed=0)
     write_run(seed=1, status="failed", error=HOSTILE, task="x</svg>")
+    write_run(method="agwm", variant=[r"$\nonsense$"])  # no formula for a plot to set
     text = (written() / "report.html").read_text()
     page = Page(text)
     assert "script" not in page.tags and "img" not in page.tags and "link" not in page.tags
@@ -100,9 +101,9 @@ def test_hostile_names_stay_text_in_the_other_formats(write_run, written):
     write_run(seed=2, status="failed", error="=1+1")
     write_run(-5.0, seed=0)
     out = written()
-    assert "<script>" not in (out / "report.md").read_text()
-    latex = (out / "report.tex").read_text()
-    assert r"\$\{x\}\_\%\#" in latex and "<script>" not in latex
+    assert r"&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in (out / "report.md").read_text()
+    assert r"\textless{}script\textgreater{}alert" in (out / "report.tex").read_text()
+    assert r"\$\{x\}\_\%\#" in (out / "report.tex").read_text()
     with (out / "tables/failed.csv").open() as file:
         assert {row["error"] for row in csv.DictReader(file)} == {HOSTILE, "'=1+1"}
     with (out / "tables/runs.csv").open() as file:

@@ -9,7 +9,8 @@ def test_runs_are_found_at_any_depth_once_and_not_below_a_run(tmp_path, write_ru
     first = write_run(seed=0)
     write_run(seed=1)
     write_run(seed=2, folder=first / "model" / "inner")
-    found = read_records([tmp_path, first, first / "record.json"])
+    (tmp_path / "link").symlink_to(first)
+    found = read_records([tmp_path, first, first / "record.json", tmp_path / "link"])
     assert sorted(run.seed for run in found.ok) == [0, 1]
 
 

@@ -1,32 +1,11 @@
 import json
 import os
-import struct
 
 import pytest
-from wandb.proto.wandb_internal_pb2 import Record
+from wandb_file import read_wandb
 
-BLOCK = 32 * 1024
 KEY = "x" * 40
 OVERRIDES = ("method=agwm", "method.num_searches=1", "method.search_epochs=1", "logger=wandb")
-
-
-def read_wandb(path):
-    """Records of a .wandb file: a LevelDB log of protobuf messages."""
-    data = path.read_bytes()
-    position, parts = 7, []
-    while position < len(data):
-        if BLOCK - position % BLOCK < 7:
-            position += BLOCK - position % BLOCK
-            continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        if kind == 0:
-            break
-        parts.append(data[position + 7 : position + 7 + length])
-        position += 7 + length
-        # 1 = whole, 2 = first, 3 = middle, 4 = last part of a record.
-        if kind in (1, 4):
-            yield Record.FromString(b"".join(parts))
-            parts = []
 
 
 def offline_runs(folder):

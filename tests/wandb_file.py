@@ -1,0 +1,26 @@
+"""Reads back what an offline W&B run left."""
+
+import struct
+
+from wandb.proto.wandb_internal_pb2 import Record
+
+BLOCK = 32 * 1024
+
+
+def read_wandb(path):
+    """Records of a .wandb file: a LevelDB log of protobuf messages."""
+    data = path.read_bytes()
+    position, parts = 7, []
+    while position < len(data):
+        if BLOCK - position % BLOCK < 7:
+            position += BLOCK - position % BLOCK
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        if kind == 0:
+            break
+        parts.append(data[position + 7 : position + 7 + length])
+        position += 7 + length
+        # 1 = whole, 2 = first, 3 = middle, 4 = last part of a record.
+        if kind in (1, 4):
+            yield Record.FromString(b"".join(parts))
+            parts = []
