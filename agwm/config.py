@@ -7,7 +7,8 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,7 @@ class RunConfig:
     runs_dir: str = "runs"
     sweep: str = "single"
     force: bool = False
+    dry_run: bool = False
     save_model: bool = True
 
     def __post_init__(self) -> None:
@@ -216,30 +218,35 @@ def to_run_config(cfg: DictConfig) -> RunConfig:
 
 _GROUPS = ("task", "model", "optim", "method")
 # What changes where a run lies or what it prints, and never a number in it.
-_NOT_HASHED = ("runs_dir", "sweep", "force", "save_model", "logger")
+_NOT_HASHED = ("runs_dir", "sweep", "force", "dry_run", "save_model", "logger")
 
 
 def config_hash(config: RunConfig, *without: str) -> str:
     """Twelve hex digits over everything that a result may depend on, save the keys `without`."""
-    plain = OmegaConf.to_container(OmegaConf.structured(config))
+    plain = asdict(config)
     hashed = {key: value for key, value in plain.items() if key not in {*_NOT_HASHED, *without}}
     hashed["trainer"].pop("progress")
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def run_dir(config: RunConfig) -> Path:
+def run_dir(config: RunConfig, changed: list[str] | None = None) -> Path:
     """`<runs_dir>/<sweep>/<task>/<model>/<method>/n<n_train>/seed<seed>`.
 
     What differs from the defaults of the chosen task, model and method stands, readable, behind
     the method's name, so that every cell of a study has a folder of its own.
+
+    Args:
+        config: of the run.
+        changed: `differences(config)` where it is known already; neither seed nor n_train is in it.
     """
+    changed = differences(config) if changed is None else changed
     n_train = "full" if config.n_train is None else config.n_train
     return Path(
         config.runs_dir,
         config.sweep,
         config.task.name,
         config.model.name,
-        "+".join([config.method["name"], *differences(config)]),
+        "+".join([config.method["name"], *changed]),
         f"n{n_train}",
         f"seed{config.seed}",
     )
@@ -249,7 +256,7 @@ def differences(config: RunConfig) -> list[str]:
     """`key=value` for all that the run's command changed in its task, model, optim and method."""
     actual = _flatten(config)
     chosen = [f"{group}={actual[f'{group}.name']}" for group in ("task", "model", "method")]
-    default = _flatten(_composed(chosen))
+    default = _defaults(*chosen)
     changed = [
         f"{key.removeprefix('method.')}={actual.get(key)}"
         for key in sorted({**default, **actual})
@@ -260,6 +267,11 @@ def differences(config: RunConfig) -> list[str]:
     if len("+".join(readable).encode()) > 150:
         return [hashlib.sha256("+".join(readable).encode()).hexdigest()[:12]]
     return readable
+
+
+@lru_cache
+def _defaults(*chosen: str) -> dict[str, Any]:
+    return _flatten(_composed(list(chosen)))
 
 
 def _flatten(config: RunConfig | DictConfig) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from agwm.errors import UserError, one_line
 from agwm.hub import settle_offline
 from agwm.method import build_method
 from agwm.paths import root
-from agwm.results.record import read_record
+from agwm.results.record import finished_record
+from agwm.sweep import register as register_sweep
 
 _WANTS_TRACEBACK = bool(os.environ.get("HYDRA_FULL_ERROR"))
 register()
+register_sweep()
 
 _exit_codes: list[int] = []  # of the jobs of this process, which Hydra does not hand back
 
@@ -35,6 +37,7 @@ def main() -> None:
     """Run the command line; exits with 0, 1 if a run failed, 2 for a mistake of the user."""
     # Hydra then raises instead of printing lines of its own.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = ["dry_run=true" if argument == "--dry-run" else argument for argument in sys.argv]
     # What a job does not tell by itself is a command line that Hydra could not compose.
     with _told(_exit_codes.append, otherwise=2):
         job()
@@ -46,16 +49,13 @@ def _run_once(cfg: DictConfig) -> None:
     config = to_run_config(cfg)
     method = build_method(config.method)
     folder, hash_ = run_dir(config), config_hash(config)
-    known = read_record(folder)
-    if known and known["status"] == "ok" and not config.force:
-        if known["config_hash"] != hash_:
-            raise UserError(
-                f"{folder}: holds a finished run of another configuration "
-                f"({known['config_hash']}, this one is {hash_}); give another runs_dir or sweep, "
-                "or force=true to replace it"
-            )
+    known = None if config.force else finished_record(folder, hash_)
+    if known:
         value, name = known["headline"]["value"], known["headline"]["name"]
         print(f"finished already: {folder} ({name} {value:.2f}); force=true runs it again")
+        return
+    if config.dry_run:
+        print(f"to do: {folder}")
         return
     settle_offline(config)
     # Seconds of imports, which a mistake in the configuration is not to wait for.

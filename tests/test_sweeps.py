@@ -1,22 +1,37 @@
-import math
 import re
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from agwm.config import _composed
 from agwm.errors import UserError
 from agwm.paths import root
+from agwm.sweep.plan import expand, plan
+
+SWEEPS = sorted((root() / "sweeps").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("sweep", sorted((root() / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_sweep_composes_and_expands_to_the_runs_it_states(compose, sweep):
+@pytest.fixture
+def parse(compose):
+    """Override lines to Hydra's overrides."""
+    return OverridesParser.create(
+        config_loader=GlobalHydra.instance().config_loader()
+    ).parse_overrides
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_sweep_composes_and_expands_to_the_runs_it_states(parse, path):
     """Each file opens with its question and says `A x B x ... = N runs`."""
-    params = OmegaConf.load(sweep).hydra.sweeper.params
-    runs = math.prod(len(str(values).split(",")) for values in params.values())
-    stated = int(re.search(r"= (\d+) runs", sweep.read_text()).group(1))
-    assert runs == stated
-    first = [f"{key}={str(values).split(',')[0]}" for key, values in params.items()]
-    assert compose(f"+sweeps={sweep.stem}", *first).sweep == sweep.stem
+    assert path.read_text().splitlines()[1].split("?")[0].startswith("# ")
+    sweeper = OmegaConf.load(path).hydra.sweeper
+    runs = expand(sweeper.params, sweeper.get("also", []), [f"+sweeps={path.stem}"], parse)
+    stated = int(re.search(r"= (\d+) runs", path.read_text()).group(1))
+    assert len(runs) == stated
+    planned = plan(runs, _composed)
+    assert len({run.folder for run in planned}) == stated
+    assert {run.config.sweep for run in planned} == {path.stem}
 
 
 def test_a_recipe_for_all_the_data_is_refused_on_a_part_of_it(compose):

@@ -84,8 +84,8 @@ def audit_averages(figures: list[Figure]) -> Table:
     columns = [
         *map(Column, ("table", "model", "n", "method", "figure")),
         Column("printed", "percent"),
-        Column("recomputed", "percent"),
-        Column("off by", "difference"),
+        Column("recomputed", "exact"),
+        Column("off by", "exact"),
     ]
     printed = {(figure.table, figure.cell.key): figure.cell for figure in figures}
     rows, checked = [], 0

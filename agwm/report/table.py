@@ -53,7 +53,7 @@ def format_value(kind: str, value: Any) -> str:
     """`value` as people read it.
 
     Kinds: `text`, `count`, `percent`, `difference` (signed), `spread` (mean and standard
-    deviation), `interval`, `p`, `share` (0 to 1, in percent), `ratio`, `decimal`.
+    deviation), `interval`, `p`, `share` (0 to 1, in percent), `ratio`, `decimal` (three digits), `exact` (unrounded).
     """
     if value is None:
         return MISSING
@@ -74,6 +74,8 @@ def format_value(kind: str, value: Any) -> str:
             return f"{100 * value:.0f} %"
         case "percent" | "ratio":
             return f"{_decimal(value):.2f}"
+        case "exact":
+            return f"{value:.6g}"
         case "decimal":
             return f"{value:.3g}"
     raise ValueError(f"no kind of column is called {kind!r}")
@@ -81,7 +83,7 @@ def format_value(kind: str, value: Any) -> str:
 
 def _decimal(value: float) -> Decimal:
     """As it is written, so that 62.535, which is 62.53499... in binary, rounds to 62.54."""
-    return Decimal(repr(float(value)))
+    return Decimal(repr(round(float(value), 9)))
 
 
 def seeds_text(seeds: tuple[int, ...]) -> str | None:

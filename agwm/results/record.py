@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from agwm.errors import UserError
+
 SCHEMA_VERSION = 1
 FILE = "record.json"
 _PACKAGES = (
@@ -92,6 +94,24 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def finished_record(folder: Path, config_hash: str) -> dict[str, Any] | None:
+    """The record of a finished run of this configuration in `folder`; None if there is none.
+
+    Raises:
+        UserError: the folder holds a finished run of another configuration.
+    """
+    known = read_record(folder)
+    if known is None or known.get("status") != "ok":
+        return None
+    if known.get("config_hash") != config_hash:
+        raise UserError(
+            f"{folder}: holds a finished run of another configuration "
+            f"({known.get('config_hash')}, this one is {config_hash}); "
+            "give another runs_dir or sweep, or force=true to replace it"
+        )
+    return known
 
 
 def versions() -> dict[str, str]:

@@ -41,6 +41,7 @@ _EXPECTED_WARNINGS = (
     ".*Experiment logs directory.*",
     ".*LeafSpec.*",
     ".*is_gradient_checkpointing.*",  # PEFT's own
+    ".*srun.* command is available.*",  # a run is one process, on a cluster too
 )
 
 

@@ -216,6 +216,8 @@ def test_a_foreign_record_without_optional_fields_gives_gaps(write_run, report, 
     [
         ("spread", (62.535, 6.565), "62.54 ± 6.56"),  # half to even, in decimal
         ("spread", (50.0, None), "50.00"),
+        ("percent", 5.814999999999999, "5.82"),  # a mean of figures that is 5.815
+        ("exact", -0.03500000000000014, "-0.035"),
         ("difference", 1.5, "+1.50"),
         ("interval", (-1.0, 2.345), "[-1.00, 2.34]"),
         ("p", 0.0004, "<0.001"),

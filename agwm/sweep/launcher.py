@@ -1,0 +1,138 @@
+"""Runs of a sweep on this machine: a process each, a few at a time, in view."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from agwm.config import require
+from agwm.sweep.job import Job
+from agwm.sweep.overview import Overview
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class LocalLauncher(Launcher):
+    """Hydra launcher; `conf/hydra/launcher/agwm_local.yaml` holds its settings.
+
+    A process of its own for each run, started by the command that would be typed for it: no run
+    can change what another one computes, and one that dies takes nothing with it.
+
+    Args:
+        max_parallel: runs at a time; None = one for each GPU, 1 without any.
+        gpus: their indices, dealt out over the slots; None = those that are visible.
+    """
+
+    def __init__(self, max_parallel: int | None, gpus: Sequence[int] | None) -> None:
+        self.max_parallel = max_parallel
+        self.gpus = _visible_gpus() if gpus is None else [str(gpu) for gpu in gpus]
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Called by Hydra; raises `UserError` for a setting out of range."""
+        self.config = config
+        slots = max(1, len(self.gpus)) if self.max_parallel is None else self.max_parallel
+        valid = type(slots) is int and slots >= 1
+        require(valid, "hydra.launcher.max_parallel", slots, "a whole number >= 1 or null")
+        self.slots = slots
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> list[JobReturn]:
+        """Start all runs, wait for them, and say how each ended.
+
+        Raises:
+            KeyboardInterrupt: after every running process was told to stop, and has.
+        """
+        waiting = [Job(list(overrides), self._command(overrides)) for overrides in job_overrides]
+        shared = set.intersection(*(set(job.overrides) for job in waiting))
+        for job in waiting:
+            job.label = " ".join(o for o in job.overrides if o not in shared) or "the run"
+        free = list(range(self.slots))
+        running: list[Job] = []
+        with Overview(waiting) as overview, _interruptible():
+            try:
+                while waiting or running:
+                    while waiting and free:
+                        job = waiting.pop(0)
+                        job.start(free.pop(0), self._environment)
+                        running.append(job)
+                        overview.started(job)
+                    for job in [job for job in running if job.ended()]:
+                        running.remove(job)
+                        free.append(job.slot)
+                        overview.ended(job)
+                    overview.show(running)
+                    time.sleep(0.1)
+            except KeyboardInterrupt:
+                _stop(running)
+                raise
+        return [_returned(job) for job in overview.jobs]
+
+    def _command(self, overrides: Sequence[str]) -> list[str]:
+        hydra = self.config.hydra
+        folders = [s.path for s in hydra.runtime.config_sources if s.provider == "command-line"]
+        search = [o for o in hydra.overrides.hydra if o.startswith("hydra.searchpath=")]
+        added = [argument for folder in folders for argument in ("--config-dir", folder)]
+        return [
+            *(sys.executable, "-m", "agwm.train", *added),
+            *(*overrides, *search, "hydra.mode=RUN"),
+        ]
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        """What a run in `slot` sees: its share of the threads and its GPU."""
+        threads = max(1, len(os.sched_getaffinity(0)) // self.slots)
+        environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+        return environment
+
+
+def _stop(running: list[Job]) -> None:
+    for job in running:
+        job.interrupt()
+    for job in running:
+        job.wait()
+
+
+def _returned(job: Job) -> JobReturn:
+    returned = JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)
+    returned.return_value = job.code
+    return returned
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Every polite way of being stopped becomes a KeyboardInterrupt, as Ctrl-C is one."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _visible_gpus() -> list[str]:
+    """Indices of the GPUs; torch, which could say more, takes seconds to import."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+    count = 0 if listed.returncode else len(listed.stdout.splitlines())
+    return [str(index) for index in range(count)]

@@ -1,0 +1,61 @@
+"""Hydra's sweeper with a memory: finished runs stay as they are, and the end is one table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from agwm.sweep.outcome import print_outcome, print_plan
+from agwm.sweep.plan import expand, plan
+
+
+class CellSweeper(Sweeper):
+    """Plans, launches by whichever launcher was chosen, and accounts for every run.
+
+    Args:
+        params: as in Hydra's own sweeper.
+        also: further blocks of runs; see `agwm.sweep.plan.expand`.
+    """
+
+    def __init__(self, params: Mapping[str, str], also: Sequence[Mapping[str, str | None]]) -> None:
+        self.params = params
+        self.also = also
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Called by Hydra."""
+        self.config = config
+        self.loader = hydra_context.config_loader
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run what is not finished.
+
+        Raises:
+            UserError: before anything is launched; see `agwm.sweep.plan.plan`.
+            SystemExit: 1 if a run failed or is missing at the end, 130 after an interrupt.
+        """
+        parser = OverridesParser.create(config_loader=self.loader)
+        runs = expand(self.params, self.also, arguments, parser.parse_overrides)
+        planned = plan(runs, lambda line: self.loader.load_sweep_config(self.config, line))
+        todo = [run for run in planned if not run.finished]
+        if planned[0].config.dry_run:
+            print_plan(planned)
+            return
+        code = 0
+        if todo:
+            try:
+                self.launcher.launch([run.overrides for run in todo], initial_job_idx=0)
+            except KeyboardInterrupt:
+                code = 130
+        missing = print_outcome(planned)
+        code = code or int(missing > 0)
+        if code:
+            raise SystemExit(code)
