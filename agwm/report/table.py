@@ -53,7 +53,8 @@ def format_value(kind: str, value: Any) -> str:
     """`value` as people read it.
 
     Kinds: `text`, `count`, `percent`, `difference` (signed), `spread` (mean and standard
-    deviation), `interval`, `p`, `share` (0 to 1, in percent), `ratio`, `decimal` (three digits), `exact` (unrounded).
+    deviation), `interval`, `p`, `share` (0 to 1, in percent), `ratio`, `decimal` (three digits),
+    `exact` (unrounded).
     """
     if value is None:
         return MISSING
