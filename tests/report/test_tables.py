@@ -116,6 +116,13 @@ def test_the_table_order_is_numbers_then_all_the_data(write_run, report):
     assert blocks == [(n, m) for n in (300, 1000, "full") for m in ("vanilla", "agwm")]
 
 
+@pytest.mark.parametrize(("seeds", "told"), [(9, True), (10, False)])
+def test_intervals_of_few_seeds_are_warned_of(write_run, report, seeds, told):
+    write_cells(write_run, range(seeds))
+    write_cells(write_run, range(seeds), method="agwm")
+    assert any("as few as 9 seeds" in line for line in report()[1].warnings) == told
+
+
 def test_different_examples_at_one_seed_are_told(write_run, report):
     write_run(subsample_hash="a")
     write_run(subsample_hash="b", method="agwm")
