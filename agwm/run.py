@@ -28,6 +28,7 @@ from agwm.paths import root
 from agwm.results.loggers import log_summary, run_loggers
 from agwm.results.record import Record, git_state, versions, write_atomically
 from agwm.seeding import derive
+from agwm.training.checkpoints import Checkpoints
 from agwm.training.metrics import baseline, evaluate, predictions, scores
 from agwm.training.runner import LightningRunner, silence
 
@@ -99,6 +100,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         record.write(folder)
         log.info("record: %s, %.1f s", record.status, record.cost.total_seconds)
         _close(log)
+    rmtree(folder / Checkpoints.NAME, ignore_errors=True)
     return record
 
 
@@ -111,7 +113,10 @@ def _train_and_evaluate(
     log.info("%d training examples, subsample %s", len(data.train), record.subsample_hash)
     loaded = load_pretrained(config.model, config.task, derive(config.seed, "head"))
     data.tokenize_with(loaded.tokenizer)
-    runner = LightningRunner(config, loaded, data, loggers, method.plan())
+    # Whatever the weights of an unfinished run depend on.
+    origin = {name: getattr(record, name) for name in ("config_hash", "subsample_hash", "versions")}
+    checkpoints = Checkpoints(folder, origin)
+    runner = LightningRunner(config, loaded, data, loggers, method.plan(), checkpoints)
     record.cost, record.phases, record.device = runner.cost, runner.phases, _device(runner)
     with runner.progress:
         model = method.run(runner)

@@ -1,4 +1,4 @@
-"""Reads back what an offline W&B run left."""
+"""Reads what W&B writes without a network, with nothing of W&B's but its message type."""
 
 import struct
 import time
@@ -36,3 +36,13 @@ def read_finished(path, seconds=60):
             return records
         time.sleep(0.1)
     raise AssertionError(f"{path}: no end of the run within {seconds} s")
+
+
+def offline_runs(folder):
+    """The .wandb files below `folder`."""
+    return sorted(folder.rglob("*.wandb"))
+
+
+def key_of(item):
+    """Key of a config, history or summary item, nested or not."""
+    return item.key or "/".join(item.nested_key)

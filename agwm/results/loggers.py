@@ -30,6 +30,18 @@ class MetricsCsv(CSVLogger):
             }
             super().log_metrics({"phase": phase, **row}, int(row["step"]))
 
+    def text(self) -> str:
+        """All rows so far."""
+        self.save()
+        path = Path(self.experiment.metrics_file_path)
+        return path.read_bytes().decode() if path.is_file() else ""
+
+    def restore(self, text: str) -> None:
+        """Begin with the rows of `text` instead of those so far."""
+        self.save()
+        Path(self.experiment.metrics_file_path).write_bytes(text.encode())
+        self.experiment.metrics_keys = text.partition("\r\n")[0].split(",")
+
     def log_hyperparams(self, params: Any = None) -> None:
         """Nothing: config.yaml holds them."""
 

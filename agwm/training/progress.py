@@ -64,6 +64,13 @@ class RunProgress(Callback):
         self.index += 1
         self.started = time.perf_counter()
 
+    def skip(self) -> None:
+        """The next phase of the plan was finished by an earlier start of the run."""
+        self.index += 1
+        name, count, passes = self.plan[self.index]
+        self.bar.update(self.task, advance=count * passes)
+        self._say(f"{name}: done by an earlier start")
+
     def advance(self, step: int) -> None:
         """Step number `step` of the phase is done."""
         name, count, passes = self.plan[self.index]
@@ -71,12 +78,11 @@ class RunProgress(Callback):
 
     def end(self) -> None:
         """The phase is over."""
+        name, count, _ = self.plan[self.index]
+        self._say(f"{name}: {count} steps in {time.perf_counter() - self.started:.1f} s")
+
+    def _say(self, what: str) -> None:
+        """A line where there is no bar."""
         if self.shown and self.bar.disable:
-            name, count, _ = self.plan[self.index]
-            seconds = time.perf_counter() - self.started
             left = len(self.plan) - self.index - 1
-            print(
-                f"{name}: {count} steps in {seconds:.1f} s, {left} more to come",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"{what}, {left} more to come", file=sys.stderr, flush=True)

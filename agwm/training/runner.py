@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from agwm.models.pretrained import Pretrained, load_pretrained
 from agwm.numerics.rng import seeded
 from agwm.results.record import Cost
 from agwm.seeding import derive, stream
+from agwm.training.checkpoints import Checkpoints
 from agwm.training.finetune import FineTuneModule, PassCounter
 from agwm.training.metrics import predictions, score
 from agwm.training.progress import RunProgress
@@ -59,8 +60,9 @@ class LightningRunner:
         config: of the run.
         loaded: model, tokenizer and the names of the fresh parameters.
         data: subsample and loaders.
-        loggers: every fit of the run logs to the same ones.
+        loggers: every fit of the run logs to the same ones, metrics.csv first.
         plan: the method's fits, for the progress bar.
+        checkpoints: of the fits that an earlier start of the run has finished.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class LightningRunner:
         data: GlueDataModule,
         loggers: list[Logger],
         plan: list[Phase],
+        checkpoints: Checkpoints,
     ) -> None:
         self.config = config
         self.optim = config.optim
@@ -78,6 +81,7 @@ class LightningRunner:
         self.labels = data.train.labels
         self.classes = len(config.task.labels) if config.task.labels else None
         self.loggers = loggers
+        self.checkpoints = checkpoints
         self.cost = Cost()
         self.phases: list[dict[str, Any]] = []
         self.progress = RunProgress(
@@ -200,6 +204,8 @@ class LightningRunner:
         max_steps: int | None,
         precision: str,
     ) -> None:
+        if self._restored(module.model):
+            return
         # A Trainer that has reached its last epoch does nothing the second time: one each.
         # Lightning's step counter counts both optimizers of a search: epochs end it.
         trainer = self._trainer(
@@ -222,6 +228,26 @@ class LightningRunner:
         counted = isinstance(module, BilevelSearchModule)
         forward = self.cost.forward_passes - before
         self.cost.backward_passes += module.backward_passes if counted else forward
+        self._keep(module.model)
+
+    def _keep(self, model: Module) -> None:
+        """Checkpoint the fit that has just ended; after the last one there is little to repeat."""
+        fit, metrics = self.progress.index, self.loggers[0]
+        if fit + 1 < len(self.progress.plan):
+            account = {"cost": asdict(self.cost), "phases": self.phases, "metrics": metrics.text()}
+            self.checkpoints.save(fit, model, account)
+
+    def _restored(self, model: Module) -> bool:
+        """Whether the next fit was finished by an earlier start; `model` is as it left it then."""
+        account = self.checkpoints.restore(self.progress.index + 1, model)
+        if account is None:
+            return False
+        self.progress.skip()
+        vars(self.cost).update(account["cost"])
+        self.phases[:] = account["phases"]
+        self.loggers[0].restore(account["metrics"])
+        _LOG.info("%s: taken from an earlier start", self.phases[-1]["name"])
+        return True
 
     @contextmanager
     def _counted(self, model: Module, name: str, epochs: int = 1) -> Iterator[dict[str, Any]]:

@@ -2,18 +2,10 @@ import json
 import os
 
 import pytest
-from wandb_file import read_wandb
+from wandb_file import key_of, offline_runs, read_wandb
 
 KEY = "x" * 40
 OVERRIDES = ("method=agwm", "method.num_searches=1", "method.search_epochs=1", "logger=wandb")
-
-
-def offline_runs(folder):
-    return sorted(folder.rglob("*.wandb"))
-
-
-def key_of(item):
-    return item.key or "/".join(item.nested_key)
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+import json
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from agwm.config import _composed, config_hash, run_dir
+from agwm.errors import UserError
+from agwm.sweep.plan import expand, plan
+
+TINY = ["model=tiny", "n_train=40", "method=vanilla"]
+
+
+@pytest.fixture
+def parse(compose):
+    """Override lines to Hydra's overrides."""
+    return OverridesParser.create(
+        config_loader=GlobalHydra.instance().config_loader()
+    ).parse_overrides
+
+
+@pytest.fixture
+def planned(parse, tmp_path, monkeypatch):
+    """`planned(*arguments)`: the runs of a command line, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: plan(expand({}, [], [*TINY, *arguments], parse), _composed)
+
+
+def lines(runs):
+    return [" ".join(override.input_line for override in run) for run in runs]
+
+
+def test_the_rightmost_key_varies_fastest_and_the_command_line_narrows(parse):
+    params = {"task": "sst2,stsb", "seed": "range(0,3)"}
+    assert lines(expand(params, [], [], parse)) == [
+        *("task=sst2 seed=0", "task=sst2 seed=1", "task=sst2 seed=2"),
+        *("task=stsb seed=0", "task=stsb seed=1", "task=stsb seed=2"),
+    ]
+    assert lines(expand(params, [], ["seed=7", "n_train=9"], parse)) == [
+        "task=sst2 seed=7 n_train=9",
+        "task=stsb seed=7 n_train=9",
+    ]
+
+
+def test_a_further_block_changes_adds_and_takes_away_keys(parse):
+    params = {"method": "agwm", "method.rank": "1,2"}
+    also = [
+        {"method": "vanilla", "method.rank": None},
+        {"method.rank": "full", "method.mix_form": "convex"},
+    ]
+    assert lines(expand(params, also, [], parse)) == [
+        "method=agwm method.rank=1",
+        "method=agwm method.rank=2",
+        "method=vanilla",
+        "method=agwm method.rank=full method.mix_form=convex",
+    ]
+
+
+def test_a_block_of_which_the_command_sets_a_key_is_left_out(parse):
+    also = [{"method": "vanilla", "method.rank": None}, {"method.mix_form": "convex"}]
+    params = {"method": "agwm", "method.rank": "1"}
+    assert lines(expand(params, also, ["method=joint"], parse)) == [
+        "method=joint method.rank=1",
+        "method=joint method.rank=1 method.mix_form=convex",
+    ]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["~optim", "task.columns=[a,b]", "data_dir='a, b'", "+task.group_by=kind", "data_dir=null"],
+)
+def test_an_argument_that_is_no_sweep_goes_through_as_it_was_written(parse, argument):
+    assert lines(expand({}, [], [argument], parse)) == [argument]
+
+
+def test_quoted_values_of_a_sweep_keep_their_quotes(parse):
+    assert lines(expand({}, [], ["data_dir='a b','c,d'"], parse)) == [
+        "data_dir='a b'",
+        "data_dir='c,d'",
+    ]
+
+
+def test_a_planned_run_has_the_configuration_that_its_command_alone_would_give(planned, compose):
+    for run in planned("seed=0,3", "n_train=40,50", "optim.lr=1e-3,1e-4"):
+        alone = compose(*run.overrides)
+        assert run.config == alone
+        assert run.folder == run_dir(alone)
+        assert config_hash(run.config) == config_hash(alone)
+
+
+def test_finished_runs_are_known_by_record_and_configuration(planned, tmp_path):
+    first, second, third = planned("seed=0,1,2")
+    for run, status in ((first, "ok"), (second, "failed")):
+        run.folder.mkdir(parents=True)
+        record = {"status": status, "config_hash": config_hash(run.config)}
+        (run.folder / "record.json").write_text(json.dumps(record))
+    third.folder.mkdir(parents=True)
+    (third.folder / "record.json").write_text('{"status": "ok", "config_')
+    assert [run.finished for run in planned("seed=0,1,2")] == [True, False, False]
+    assert [run.finished for run in planned("seed=0,1,2", "force=true")] == [False] * 3
+    with pytest.raises(UserError, match="seed0: holds a finished run of another configuration"):
+        planned("seed=0,1,2", "trainer.precision=bf16-mixed")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["seed=0,0"], "seed0: 2 runs of the sweep lead there"),
+        (["seed=0,-1"], "seed=-1: must be a whole number >= 0"),
+        (["n_train=40,1"], "n_train=1: must be null"),
+        (["method=agwm", "method.rank=1,0"], "method.rank=0"),
+    ],
+)
+def test_a_mistake_in_any_run_is_told_before_the_first(planned, arguments, message):
+    with pytest.raises(UserError, match=message):
+        planned(*arguments)
