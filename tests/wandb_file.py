@@ -1,6 +1,7 @@
 """Reads what W&B writes without a network, with nothing of W&B's but its message type."""
 
 import struct
+import time
 
 from wandb.proto.wandb_internal_pb2 import Record
 
@@ -24,6 +25,17 @@ def read_wandb(path):
         if kind in (1, 4):
             yield Record.FromString(b"".join(parts))
             parts = []
+
+
+def read_finished(path, seconds=60):
+    """Records of a run that has been finished: W&B's own process may still be writing them."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        records = list(read_wandb(path))
+        if any(found.WhichOneof("record_type") == "exit" for found in records):
+            return records
+        time.sleep(0.1)
+    raise AssertionError(f"{path}: no end of the run within {seconds} s")
 
 
 def offline_runs(folder):

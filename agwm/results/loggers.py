@@ -79,6 +79,8 @@ def _wandb_run(
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
+    from agwm.results.wandb_settings import shareable_settings
+
     n_train = "full" if config.n_train is None else config.n_train
     method = folder.parent.parent.name  # with what differs from its defaults
     cell = [config.sweep, config.task.name, config.model.name, method, f"n{n_train}"]
@@ -95,15 +97,7 @@ def _wandb_run(
         tags=[config.task.name, config.model.name, config.method["name"], f"n{n_train}"],
         config=plain,
         reinit="create_new",
-        # No console capture, no machine or repository details: a log is made to be shared.
-        settings=wandb.Settings(
-            silent=True,
-            console="off",
-            disable_git=True,
-            save_code=False,
-            x_disable_meta=True,
-            x_disable_stats=True,
-        ),
+        settings=shareable_settings(),
     )
     with run:
         for phase in ("search", "finetune"):

@@ -1,0 +1,81 @@
+"""Command line: `python -m agwm.report RUNS...`; see `--help`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from agwm.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read, print and write; 0, or 2 for a mistake of the user."""
+    options = _parser().parse_args(arguments)
+    try:
+        _report(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m agwm.report",
+        description="Tables, tests and plots from the records of runs.",
+    )
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUNS", help="folders of runs")
+    parser.add_argument(
+        "--baseline",
+        default="vanilla",
+        help="method that the others are compared with (%(default)s)",
+    )
+    parser.add_argument(
+        "--published",
+        action="store_true",
+        help="put the paper's figures beside ours; without RUNS, check the paper's own tables",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("report"), help="folder to write to (%(default)s)"
+    )
+    parser.add_argument(
+        "--wandb",
+        nargs="?",
+        const="offline",
+        choices=("offline", "online"),
+        help="log tables and pictures as a W&B run, offline unless asked otherwise",
+    )
+    return parser
+
+
+def _report(options: argparse.Namespace) -> None:
+    if not options.runs and not options.published:
+        raise UserError("no RUNS; give runs' folders, or --published for the paper's own figures")
+    # Half a second of imports, which --help need not wait for.
+    from rich.console import Console
+
+    from agwm.report.build import report_on_paper, report_on_runs
+    from agwm.report.records import read_records
+    from agwm.report.terminal import print_report
+
+    if options.runs:
+        records = read_records(options.runs)
+        report = report_on_runs(records, options.baseline, options.published)
+    else:
+        report = report_on_paper()
+    console = Console()
+    print_report(report, console)
+    # Imported after the tables are out: matplotlib takes a second.
+    from agwm.report.output import write_report
+    from agwm.report.plots import make_plots
+
+    plots = make_plots(report.blocks, report.baseline)
+    for file in write_report(report, plots, options.out):
+        console.print(f"{file}", soft_wrap=True, highlight=False, markup=False)
+    if options.wandb:
+        from agwm.report.wandb_run import log_report
+
+        log_report(report, plots, options.out, options.wandb)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+import pytest
+
+from agwm.errors import UserError
+from agwm.report.predictions import is_degenerate, read_predictions
+from agwm.report.records import CellKey, read_records
+
+
+def test_runs_are_found_at_any_depth_once_and_not_below_a_run(tmp_path, write_run):
+    first = write_run(seed=0)
+    write_run(seed=1)
+    write_run(seed=2, folder=first / "model" / "inner")
+    (tmp_path / "link").symlink_to(first)
+    found = read_records([tmp_path, first, first / "record.json", tmp_path / "link"])
+    assert sorted(run.seed for run in found.ok) == [0, 1]
+
+
+def test_a_variant_is_a_method_of_its_own(tmp_path, write_run):
+    write_run(method="agwm", n_train=None)
+    write_run(method="agwm", n_train=None, variant=["num_searches=2", "rank=8"])
+    keys = {run.cell for run in read_records([tmp_path]).ok}
+    labels = ("agwm", "agwm+num_searches=2+rank=8")
+    assert keys == {CellKey("tiny", None, label, "cola") for label in labels}
+
+
+def test_a_failed_run_has_no_value_even_if_its_record_holds_one(tmp_path, write_run):
+    write_run(seed=0)
+    folder = write_run(seed=1, status="failed", error="ValueError: no")
+    text = (folder / "record.json").read_text()
+    headline = '"headline": {"name": "matthews_corrcoef", "value": 99.0}'
+    (folder / "record.json").write_text(text.replace('"headline": null', headline))
+    found = read_records([tmp_path])
+    assert [run.value for run in found.ok] == [50.0]
+    assert [(run.seed, run.value) for run in found.failed] == [(1, None)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('"seed": 1', '"seed": "one"', "'one'"),
+        ('"status": "ok"', '"status": "running"', "'running'"),
+        ('"value": 50.0', '"value": NaN', "nan"),
+        ('"task": "cola", ', "", "no field 'task'"),
+        ('"schema_version": 1, ', "", "no field 'schema_version'"),
+        ("}", "", "JSONDecodeError"),
+        ('{"schema_version"', '[{"schema_version"', "JSONDecodeError"),
+    ],
+)
+def test_what_is_no_record_is_listed_with_its_reason(tmp_path, write_run, old, new, reason):
+    write_run(seed=0)
+    file = write_run(seed=1) / "record.json"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    found = read_records([tmp_path])
+    assert [run.seed for run in found.ok] == [0]
+    ((listed, why),) = found.unreadable
+    assert listed == file and reason in why and "\n" not in why
+
+
+def test_a_list_is_no_record(tmp_path, write_run):
+    file = write_run() / "record.json"
+    file.write_text("[1, 2]")
+    assert [path for path, _ in read_records([tmp_path]).unreadable] == [file]
+
+
+def refusal(path):
+    with pytest.raises(UserError) as error:
+        read_records([path])
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_two_runs_of_one_seed_are_refused_also_across_sweeps(tmp_path, write_run):
+    folders = [write_run(sweep=sweep) for sweep in ("one", "two")]
+    message = refusal(tmp_path)
+    assert all(str(folder) in message for folder in folders)
+
+
+def test_a_failed_run_beside_its_repetition_is_no_duplicate(tmp_path, write_run):
+    write_run(sweep="one", status="failed")
+    write_run(sweep="two")
+    found = read_records([tmp_path])
+    assert len(found.ok) == len(found.failed) == 1
+
+
+def test_two_configurations_in_one_cell_are_refused(tmp_path, write_run):
+    folders = [write_run(seed=seed, cell_hash=hash_) for seed, hash_ in enumerate("aab")]
+    message = refusal(tmp_path)
+    assert str(folders[2]) in message and "(a, b)" in message
+
+
+def test_records_without_a_cell_hash_are_taken(tmp_path, write_run):
+    write_run(seed=0, cell_hash="a")
+    write_run(seed=1)
+    assert len(read_records([tmp_path]).ok) == 2
+
+
+def test_mixed_schema_versions_are_refused(tmp_path, write_run):
+    folders = [write_run(seed=seed, schema_version=seed + 1) for seed in (0, 1)]
+    message = refusal(tmp_path)
+    assert all(str(folder) in message for folder in folders)
+
+
+def test_an_unknown_schema_version_is_refused(tmp_path, write_run):
+    folder = write_run(schema_version=99)
+    message = refusal(tmp_path)
+    assert str(folder) in message and "99" in message
+
+
+def test_nothing_found_is_told(tmp_path):
+    assert "no record.json" in refusal(tmp_path)
+    assert "no such" in refusal(tmp_path / "nowhere")
+
+
+def rows_of(predictions, split=None):
+    further = {} if split is None else {"split": split}
+    return [
+        {"id": i, "label": 0, "prediction": p, "scores": [1 - p, p]} | further
+        for i, p in enumerate(predictions)
+    ]
+
+
+def test_only_the_first_split_is_read(write_run):
+    rows = rows_of([0, 1, 1]) + rows_of([1, 1], "validation_mismatched")
+    found = read_predictions(write_run(predictions=rows))
+    assert found.ids == [0, 1, 2]
+    assert found.predicted.tolist() == [[0, 1, 1]]
+    assert found.scores.tolist() == [[[1, 0], [0, 1], [0, 1]]]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "predicted", "expected"),
+    [
+        (None, [1, 1, 1], True),
+        (None, [1, 1, 0], False),
+        (None, None, None),
+        (True, [1, 1, 0], True),  # the record knows better
+        (False, None, False),
+    ],
+)
+def test_a_run_is_degenerate_if_it_predicts_one_thing(
+    tmp_path, write_run, recorded, predicted, expected
+):
+    predictions = None if predicted is None else rows_of(predicted)
+    write_run(predictions=predictions, degenerate=recorded)
+    (run,) = read_records([tmp_path]).ok
+    assert is_degenerate(run) is expected
+
+
+def test_broken_predictions_are_as_good_as_none(write_run):
+    folder = write_run()
+    (folder / "predictions.jsonl").write_text('{"id": 0, "predi')
+    assert read_predictions(folder) is None
