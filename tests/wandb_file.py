@@ -8,7 +8,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 BLOCK = 32 * 1024
 
 
-def read_wandb(path):
+def _records(path):
     """Records of a .wandb file: a LevelDB log of protobuf messages."""
     data = path.read_bytes()
     position, parts = 7, []
@@ -27,11 +27,11 @@ def read_wandb(path):
             parts = []
 
 
-def read_finished(path, seconds=60):
+def read_wandb(path, seconds=60):
     """Records of a run that has been finished: W&B's own process may still be writing them."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        records = list(read_wandb(path))
+        records = list(_records(path))
         if any(found.WhichOneof("record_type") == "exit" for found in records):
             return records
         time.sleep(0.1)

@@ -1,7 +1,7 @@
 import json
 from collections import defaultdict
 
-from wandb_file import read_finished
+from wandb_file import read_wandb
 
 from agwm.report.__main__ import main
 
@@ -15,7 +15,7 @@ def test_the_report_is_one_offline_run_with_tables_and_pictures(tmp_path, write_
     out = tmp_path / "out"
     assert main([str(tmp_path / "runs"), "--out", str(out), "--wandb"]) == 0
     (path,) = out.rglob("*.wandb")
-    records = read_finished(path)
+    records = read_wandb(path)
     run = next(found.run for found in records if found.WhichOneof("record_type") == "run")
     assert (run.job_type, run.run_group, run.display_name) == ("report", "table3", "report")
 

@@ -15,7 +15,7 @@ def logged(tiny_run, monkeypatch):
     monkeypatch.setenv("AGWM_TEST_SECRET", "a-secret-of-the-environment")
     record, folder = tiny_run(*OVERRIDES, "seed=3")
     (path,) = offline_runs(folder)
-    return record, folder, list(read_wandb(path))
+    return record, folder, read_wandb(path)
 
 
 def test_an_offline_run_is_complete_and_tells_nothing_private(logged):
@@ -78,7 +78,7 @@ def test_two_runs_of_one_process_are_two_offline_runs(tiny_run):
     assert [len(found) for found in runs] == [1, 1]
     identifiers = set()
     for (path,) in runs:
-        records = list(read_wandb(path))
+        records = read_wandb(path)
         identifiers |= {r.run.run_id for r in records if r.WhichOneof("record_type") == "run"}
         steps = [r for r in records if r.WhichOneof("record_type") == "history"]
         assert len(steps) >= 3

@@ -47,7 +47,7 @@ def test_a_run_started_by_the_agent_belongs_to_its_sweep(tmp_path):
     environment = os.environ | agent | {"PYTHONPATH": str(root())}
     subprocess.run([*command, *tiny], cwd=tmp_path, env=environment, check=True)
     (path,) = offline_runs(tmp_path)
-    records = list(read_wandb(path))
+    records = read_wandb(path)
     run = next(r.run for r in records if r.WhichOneof("record_type") == "run")
     assert (run.sweep_id, run.run_id) == ("abc123", "run1")
     summary = {
