@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A Slurm cluster on this machine alone, for the tests: two nodes with a processor and a stand-in
-# for a GPU each. Everything lies in FOLDER; neither systemd nor another Slurm is touched.
+# for a GPU each. Everything lies in FOLDER; it needs no systemd and touches no other Slurm.
 #   cluster.sh start FOLDER    afterwards: export SLURM_CONF=FOLDER/slurm.conf
 #   cluster.sh stop FOLDER
 set -euo pipefail
@@ -9,16 +9,18 @@ mkdir -p "$2"
 folder=$(cd "$2" && pwd)
 export SLURM_CONF=$folder/slurm.conf
 host=$(hostname -s)
+port=$((20000 + RANDOM % 10000))   # so that two clusters may stand side by side
 
 configure() {
     mkdir -p "$folder"/{state,n1,n2}
     head -c 128 /dev/urandom > "$folder/munge.key"
     chmod 600 "$folder/munge.key"
-    # cred_expire and KillWait: a requeued job starts again after seconds instead of minutes.
+    # With cred_expire, KillWait and sched_interval a requeued job starts again after seconds
+    # instead of minutes.
     cat > "$SLURM_CONF" <<CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
-SlurmctldPort=26817
+SlurmctldPort=$port
 SlurmUser=$(id -un)
 SlurmdUser=$(id -un)
 AuthType=auth/munge
@@ -35,8 +37,9 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 GresTypes=gpu
 KillWait=2
-NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=26818 CPUs=1 RealMemory=4000 Gres=gpu:1
-NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=26819 CPUs=1 RealMemory=4000 Gres=gpu:1
+SchedulerParameters=sched_interval=2
+NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=1 RealMemory=4000 Gres=gpu:1
+NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=1 RealMemory=4000 Gres=gpu:1
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
     # A GPU needs a device file; any will do.
@@ -45,7 +48,8 @@ CONF
 
 start() {
     configure
-    munged --socket "$folder/munge.socket" --key-file "$folder/munge.key" \
+    # --force: a socket that only this user can reach is what a test wants.
+    munged --force --socket "$folder/munge.socket" --key-file "$folder/munge.key" \
         --pid-file "$folder/munged.pid" --seed-file "$folder/munge.seed" \
         --log-file "$folder/munged.log"
     slurmctld

@@ -1,0 +1,106 @@
+"""Sweeps through a real Slurm: two nodes that cluster.sh makes on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+import agwm
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(which("slurmctld") is None, reason="no Slurm here: make test-slurm"),
+]
+
+CLUSTER = Path(__file__).with_name("cluster.sh")
+SWEEP = (
+    *(sys.executable, "-m", "agwm.train", "-m", "hydra/launcher=agwm_slurm"),
+    *("hydra.launcher.partition=main", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1"),
+    *("task=acceptability", "model=tiny", "n_train=40", "logger=none"),
+)
+EIGHT = (*SWEEP, "seed=0,1,2,3", "method=vanilla,agwm")
+# Two searches of some seconds each: time enough to be hit in the second.
+LONG = (*SWEEP, "seed=0,1", "method=agwm", "method.num_searches=2", "method.search_epochs=100")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Environment of a command that uses the cluster."""
+    folder = tmp_path_factory.mktemp("cluster")
+    try:
+        subprocess.run([CLUSTER, "start", folder], check=True)
+        path = str(Path(agwm.__file__).parents[1])
+        yield os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PYTHONPATH": path}
+    finally:
+        subprocess.run([CLUSTER, "stop", folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def swept(cluster, tmp_path_factory):
+    """Working directory of a sweep of eight runs, and what the command said."""
+    folder = tmp_path_factory.mktemp("swept")
+    return folder, subprocess.run(EIGHT, cwd=folder, env=cluster, capture_output=True, text=True)
+
+
+def records(folder):
+    found = [json.loads(path.read_text()) for path in folder.rglob("record.json")]
+    return {(record["method"], record["seed"]): record["status"] for record in found}
+
+
+def seen(folder, pattern, text, seconds=120):
+    """Path of the first file that holds `text`, waited for."""
+    for _ in range(seconds * 10):
+        for path in folder.rglob(pattern):
+            if text in path.read_text():
+                return path
+        time.sleep(0.1)
+    raise TimeoutError(f"{text!r} is in no {pattern} after {seconds} s")
+
+
+def slurm(cluster, *command):
+    return subprocess.run(command, env=cluster, capture_output=True, text=True, check=True).stdout
+
+
+def test_eight_runs_go_through_slurm(swept):
+    folder, command = swept
+    assert command.returncode == 0, command.stderr
+    assert records(folder) == {
+        (method, seed): "ok" for method in ("vanilla", "agwm") for seed in range(4)
+    }
+    assert len(list(folder.glob("runs/single/.submitit/*_*/*_log.out"))) == 8
+
+
+
+
+def test_a_second_launch_runs_nothing(cluster, swept):
+    folder, _ = swept
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("record.json")}
+    again = subprocess.run(EIGHT, cwd=folder, env=cluster, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("record.json")}
+
+
+@pytest.mark.parametrize(
+    "hit",
+    [
+        pytest.param(("scancel", "--signal=USR2"), id="as Slurm does before the time limit"),
+        pytest.param(("scontrol", "requeue"), id="as an operator does"),
+    ],
+)
+def test_a_requeued_job_starts_again_in_its_folder_and_the_other_goes_on(cluster, tmp_path, hit):
+    with subprocess.Popen(LONG, cwd=tmp_path, env=cluster, stderr=subprocess.PIPE) as sweep:
+        seen(tmp_path, "seed0/train.log", "search 1/2")
+        array = slurm(cluster, "squeue", "-h", "-o", "%F").split()[0]
+        slurm(cluster, *hit, f"{array}_0")
+        _, stderr = sweep.communicate(timeout=300)
+    assert sweep.returncode == 0, stderr
+    assert records(tmp_path) == {("agwm", 0): "ok", ("agwm", 1): "ok"}
+    for seed, restarts in ((0, 1), (1, 0)):
+        assert f"Restarts={restarts} " in slurm(cluster, "scontrol", "show", "job", f"{array}_{seed}")
+        (log,) = tmp_path.rglob(f"seed{seed}/train.log")
+        assert log.read_text().count("training examples") == 1 + restarts
