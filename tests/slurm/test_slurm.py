@@ -75,8 +75,6 @@ def test_eight_runs_go_through_slurm(swept):
     assert len(list(folder.glob("runs/single/.submitit/*_*/*_log.out"))) == 8
 
 
-
-
 def test_a_second_launch_runs_nothing(cluster, swept):
     folder, _ = swept
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("record.json")}
@@ -101,6 +99,7 @@ def test_a_requeued_job_starts_again_in_its_folder_and_the_other_goes_on(cluster
     assert sweep.returncode == 0, stderr
     assert records(tmp_path) == {("agwm", 0): "ok", ("agwm", 1): "ok"}
     for seed, restarts in ((0, 1), (1, 0)):
-        assert f"Restarts={restarts} " in slurm(cluster, "scontrol", "show", "job", f"{array}_{seed}")
+        job = slurm(cluster, "scontrol", "show", "job", f"{array}_{seed}")
+        assert f"Restarts={restarts} " in job
         (log,) = tmp_path.rglob(f"seed{seed}/train.log")
         assert log.read_text().count("training examples") == 1 + restarts
