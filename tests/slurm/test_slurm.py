@@ -12,9 +12,10 @@ import pytest
 
 import agwm
 
+pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="make test-slurm installs it")
 pytestmark = [
     pytest.mark.slurm,
-    pytest.mark.skipif(which("slurmctld") is None, reason="no Slurm here: make test-slurm"),
+    pytest.mark.skipif(which("slurmctld") is None, reason="make test-slurm installs it"),
 ]
 
 CLUSTER = Path(__file__).with_name("cluster.sh")
@@ -25,7 +26,7 @@ SWEEP = (
 )
 EIGHT = (*SWEEP, "seed=0,1,2,3", "method=vanilla,agwm")
 # Two searches of some seconds each: time enough to be hit in the second.
-LONG = (*SWEEP, "seed=0,1", "method=agwm", "method.num_searches=2", "method.search_epochs=100")
+LONG = (*SWEEP, "seed=0,1", "method=agwm", "method.num_searches=2", "method.search_epochs=30")
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +70,8 @@ def slurm(cluster, *command):
 def test_eight_runs_go_through_slurm(swept):
     folder, command = swept
     assert command.returncode == 0, command.stderr
-    assert records(folder) == {
-        (method, seed): "ok" for method in ("vanilla", "agwm") for seed in range(4)
-    }
+    runs = [(method, seed) for method in ("vanilla", "agwm") for seed in range(4)]
+    assert records(folder) == dict.fromkeys(runs, "ok")
     assert len(list(folder.glob("runs/single/.submitit/*_*/*_log.out"))) == 8
 
 
@@ -81,6 +81,14 @@ def test_a_second_launch_runs_nothing(cluster, swept):
     again = subprocess.run(EIGHT, cwd=folder, env=cluster, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("record.json")}
+
+
+def test_a_failing_run_leaves_the_others_alone_and_gives_exit_code_one(cluster, tmp_path):
+    diverging = ("optim.lr=1e-3,1e30", "optim.max_grad_norm=inf", "optim.epochs=9")
+    command = (*SWEEP, "method=vanilla", *diverging)
+    assert subprocess.run(command, cwd=tmp_path, env=cluster).returncode == 1
+    found = [json.loads(path.read_text()) for path in tmp_path.rglob("record.json")]
+    assert sorted(record["status"] for record in found) == ["failed", "ok"]
 
 
 @pytest.mark.parametrize(
