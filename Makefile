@@ -25,6 +25,7 @@ test: .venv/installed  ## lint and the whole test suite
 	$(MAKE) lint
 	$(BIN)/python -m pytest -n auto
 
+test-slurm: export PATH := $(PATH):/usr/sbin
 test-slurm: .venv/installed  ## install Slurm (Debian, as root) and run sweeps through it
 	@which slurmctld slurmd srun munged > /dev/null \
 	    || { apt-get update -q && apt-get install -qy $(SLURM); } \
