@@ -67,7 +67,11 @@ start() {
 stop() {
     scancel -u "$(id -un)" 2> /dev/null || true
     for name in n1 n2 slurmctld munged; do
-        [ ! -f "$folder/$name.pid" ] || kill "$(cat "$folder/$name.pid")" || true
+        [ -f "$folder/$name.pid" ] || continue
+        pid=$(cat "$folder/$name.pid")
+        kill "$pid" || continue
+        # slurmd now and then hangs while it shuts down.
+        timeout 5 tail --pid="$pid" -f /dev/null || kill -9 "$pid"
     done
 }
 
