@@ -3,12 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 NAME ?= glue_minilm
+SLURM := slurmctld slurmd slurm-client munge
 
-.PHONY: help demo test lint format sweep wheel clean
+.PHONY: help demo test test-slurm lint format sweep wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 # torch first: where a CPU build of the pinned version is at hand, nothing else replaces it then.
 .venv/installed: pyproject.toml constraints.txt
@@ -23,6 +24,14 @@ demo: .venv/installed  ## fine-tune MiniLM on 300 generated sentences with AGWM 
 test: .venv/installed  ## lint and the whole test suite
 	$(MAKE) lint
 	$(BIN)/python -m pytest -n auto
+
+test-slurm: export PATH := $(PATH):/usr/sbin
+test-slurm: .venv/installed  ## install Slurm (Debian, as root) and run sweeps through it
+	@which slurmctld slurmd srun munged > /dev/null \
+	    || { apt-get update -q && apt-get install -qy $(SLURM); } \
+	    || { echo "error: no Slurm here; as root: apt-get install $(SLURM)" >&2; exit 2; }
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[slurm]'
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 lint: .venv/installed  ## style, imports and the direction of the imports
 	$(BIN)/ruff check .

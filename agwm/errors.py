@@ -6,6 +6,9 @@ from difflib import get_close_matches
 
 from hydra.errors import HydraException, MissingConfigException
 
+# Which of our extras brings what a preset in conf/hydra/launcher builds on.
+_EXTRAS = {"hydra/launcher/submitit_slurm": "slurm", "hydra/launcher/ray": "ray"}
+
 
 class UserError(Exception):
     """A mistake that the user can mend: one line that names the value and the way out, exit 2."""
@@ -22,6 +25,9 @@ def one_line(error: BaseException, known_keys: Collection[str] = ()) -> str:
         error: from our code, Hydra or OmegaConf.
         known_keys: of the configuration, "optim.lr" and so on, to find what was meant.
     """
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file in _EXTRAS:
+        extra = _EXTRAS[error.missing_cfg_file]
+        return f"hydra/launcher=agwm_{extra}: not installed; pip install 'agwm[{extra}]'"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={choice}: no such {group}; one of {', '.join(error.options)}"

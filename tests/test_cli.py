@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 import agwm
@@ -258,3 +260,15 @@ def test_a_model_that_cannot_be_had_says_what_to_do(cli, sst2):
     (line,) = error_lines(stderr)
     assert code == 2 and line.startswith("error: model.name_or_path=google-bert/bert-large-cased")
     assert "hf download google-bert/bert-large-cased" in line
+
+
+@pytest.mark.parametrize(("extra", "plugin"), [("slurm", "submitit_slurm"), ("ray", "ray")])
+def test_a_launcher_that_is_not_installed_names_its_extra(cli, monkeypatch, extra, plugin):
+    Plugins.instance()  # registers those that are
+    launchers = ConfigStore.instance().repo["hydra"]["launcher"]
+    monkeypatch.delitem(launchers, f"{plugin}.yaml", raising=False)
+    code, _, stderr = cli("-m", f"hydra/launcher=agwm_{extra}", "seed=0,1")
+    assert code == 2
+    assert stderr == (
+        f"error: hydra/launcher=agwm_{extra}: not installed; pip install 'agwm[{extra}]'\n"
+    )
