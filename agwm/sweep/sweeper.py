@@ -1,5 +1,6 @@
 """Hydra's sweeper with a memory: finished runs stay as they are, and the end is one table."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from agwm.errors import one_line
 from agwm.sweep.outcome import print_outcome, print_plan
 from agwm.sweep.plan import expand, plan
 
@@ -40,7 +42,7 @@ class CellSweeper(Sweeper):
 
         Raises:
             UserError: before anything is launched; see `agwm.sweep.plan.plan`.
-            SystemExit: 1 if a run failed or is missing at the end, 130 after an interrupt.
+            SystemExit: 1 if a run failed or has no record at the end, 130 after an interrupt.
         """
         parser = OverridesParser.create(config_loader=self.loader)
         runs = expand(self.params, self.also, arguments, parser.parse_overrides)
@@ -49,13 +51,15 @@ class CellSweeper(Sweeper):
         if planned[0].config.dry_run:
             print_plan(planned)
             return
-        code = 0
+        interrupted = False
         if todo:
             try:
                 self.launcher.launch([run.overrides for run in todo], initial_job_idx=0)
             except KeyboardInterrupt:
-                code = 130
+                interrupted = True
+            except Exception as error:
+                # A launcher that has lost a job: the records say what became of the others.
+                print(f"error: {type(error).__name__}: {one_line(error)}", file=sys.stderr)
         missing = print_outcome(planned)
-        code = code or int(missing > 0)
-        if code:
-            raise SystemExit(code)
+        if interrupted or missing:
+            raise SystemExit(130 if interrupted else 1)

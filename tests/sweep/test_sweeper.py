@@ -1,0 +1,104 @@
+import json
+import sys
+
+import pytest
+
+from agwm import train
+from agwm.sweep.launcher import LocalLauncher
+
+TINY = ("-m", "model=tiny", "n_train=40", "logger=none", "save_model=false")
+TWO = (*TINY, "method=vanilla", "seed=0,1")
+
+
+@pytest.fixture
+def sweep(monkeypatch, capsys, tmp_path):
+    """`sweep(*argv)`: exit code, stdout and stderr of `agwm.train` in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "_exit_codes", [])
+
+    def called(*argv):
+        monkeypatch.setattr(sys, "argv", ["train.py", *argv])
+        with pytest.raises(SystemExit) as ended:
+            train.main()
+        return ended.value.code, *capsys.readouterr()
+
+    return called
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Instead of launching: the overrides of what would have been."""
+    found = []
+    monkeypatch.setattr(LocalLauncher, "launch", lambda self, jobs, **_: found.extend(jobs))
+    return found
+
+
+def write_record(folder, config_hash, status="ok"):
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"status": status, "config_hash": config_hash, "error": "out\nof luck"}
+    (folder / "record.json").write_text(json.dumps(record))
+
+
+def test_a_sweep_runs_once_and_then_only_what_is_missing(sweep, tmp_path):
+    """Real processes, as the command line starts them."""
+    code, out, _ = sweep(*TWO)
+    assert code == 0 and "2 runs: 2 finished" in out
+    records = sorted(tmp_path.rglob("record.json"))
+    before = [path.stat().st_mtime_ns for path in records]
+    code, out, _ = sweep(*TWO)
+    assert code == 0 and "2 runs: 2 skipped" in out and "runs by cell" not in out
+    assert [path.stat().st_mtime_ns for path in records] == before
+    records[1].unlink()
+    code, out, _ = sweep(*TWO)
+    assert code == 0 and "2 runs: 1 finished, 1 skipped" in out
+    assert records[0].stat().st_mtime_ns == before[0] and records[1].is_file()
+
+
+def test_a_dry_run_lists_what_would_be_run_and_runs_nothing(sweep, launched, tmp_path):
+    code, out, _ = sweep(*TWO, "--dry-run")
+    cell = "runs/single/acceptability/tiny/vanilla/n40"
+    assert out.splitlines() == [
+        *(f"{cell}/seed0", f"{cell}/seed1"),
+        "2 of 2 runs to do, 0 finished already",
+    ]
+    assert code == 0 and not launched and not list(tmp_path.iterdir())
+
+
+def test_a_launcher_that_fails_is_told_and_the_records_are_counted(sweep, monkeypatch, tmp_path):
+    def launch(self, jobs, **_):
+        assert len(jobs) == 3
+        cell = tmp_path / "runs/single/acceptability/tiny/vanilla/n40"
+        write_record(cell / "seed0", "0")
+        write_record(cell / "seed1", "0", "failed")
+        raise RuntimeError("lost\na job")
+
+    monkeypatch.setattr(LocalLauncher, "launch", launch)
+    code, out, err = sweep(*TINY, "method=vanilla", "seed=0,1,2")
+    assert code == 1
+    assert err == "error: RuntimeError: lost: a job\n"
+    assert "3 runs: 1 finished, 1 failed, 1 not run" in out
+    assert "seed1: out of luck" in out and "python -m agwm.report runs/single" in out
+
+
+def test_an_interrupt_is_counted_and_has_its_exit_code(sweep, monkeypatch):
+    def launch(self, jobs, **_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalLauncher, "launch", launch)
+    code, out, _ = sweep(*TWO)
+    assert code == 130 and "2 runs: 2 not run" in out
+
+
+def test_each_run_has_the_command_that_would_be_typed_for_it(sweep, monkeypatch):
+    commands = []
+    monkeypatch.setattr(
+        LocalLauncher, "launch", lambda self, jobs, **_: commands.extend(map(self._command, jobs))
+    )
+    sweep("+sweeps=rank", "model=tiny", "task=cola", "seed=0", "method.rank=1", "optim.lr=1e-3")
+    shared = ["task=cola", "model=tiny", "n_train=300", "seed=0", "method=agwm", "method.rank=1"]
+    assert commands == [
+        [
+            *(sys.executable, "-m", "agwm.train", *shared),
+            *("+sweeps=rank", "optim.lr=1e-3", "hydra.mode=RUN"),
+        ]
+    ]
