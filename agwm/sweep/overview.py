@@ -24,6 +24,7 @@ class Overview:
         self.jobs = list(jobs)
         self.console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
+        self.over = 0
         self.lengths: dict[str, list[float]] = defaultdict(list)  # seconds, by kind
 
     def __enter__(self) -> "Overview":
@@ -41,11 +42,11 @@ class Overview:
 
     def ended(self, job: Job) -> None:
         """A line above the live table, with what the job said last if it failed."""
-        done = [job for job in self.jobs if job.code is not None]
+        self.over += 1
         if job.code == 0:
             self.lengths[job.kind].append(job.seconds)
         outcome = "done" if job.code == 0 else f"FAILED (exit code {job.code})"
-        line = f"[{len(done)}/{len(self.jobs)}] {outcome} in {_clock(job.seconds)}: {job.label}"
+        line = f"[{self.over}/{len(self.jobs)}] {outcome} in {_clock(job.seconds)}: {job.label}"
         self.console.print(line, markup=False)
         if job.code:
             told = [line for line in job.lines if line.startswith("error:")] or [*job.lines][-3:]
@@ -57,12 +58,10 @@ class Overview:
             self.live.update(self._table(running), refresh=True)
 
     def _table(self, running: list[Job]) -> Table:
-        done = sum(job.code is not None for job in self.jobs)
         failed = sum(bool(job.code) for job in self.jobs)
-        left = self.seconds_left(running)
         table = Table(
-            title=f"{done} of {len(self.jobs)} runs over, {failed} failed, "
-            f"{'time left not known yet' if left is None else _clock(left) + ' left'}",
+            title=f"{self.over} of {len(self.jobs)} runs over, {failed} failed, "
+            f"{self._time_left(running)}",
             title_justify="left",
             box=None,
         )
@@ -72,6 +71,14 @@ class Overview:
             now = job.lines[-1] if job.lines else "starting"
             table.add_row(escape(job.label), _clock(job.elapsed), escape(now))
         return table
+
+    def _time_left(self, running: list[Job]) -> str:
+        seconds = self.seconds_left(running)
+        if seconds is None:
+            return "time left not known yet"
+        # Until a run of each kind has ended, those of the other kinds stand for it.
+        known = all(job.kind in self.lengths for job in self.jobs if job.code is None)
+        return f"{'about' if known else 'perhaps'} {_clock(seconds)} left"
 
     def seconds_left(self, running: list[Job]) -> float | None:
         """Estimate from the runs that are done, those of the same kind first; None without any."""

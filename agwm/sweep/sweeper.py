@@ -57,6 +57,7 @@ class CellSweeper(Sweeper):
                 self.launcher.launch([run.overrides for run in todo], initial_job_idx=0)
             except KeyboardInterrupt:
                 interrupted = True
+                print("error: interrupted; the same command goes on", file=sys.stderr)
             except Exception as error:
                 # A launcher that has lost a job: the records say what became of the others.
                 print(f"error: {type(error).__name__}: {one_line(error)}", file=sys.stderr)
