@@ -94,6 +94,8 @@ class LocalLauncher(Launcher):
         """What a run in `slot` sees: its share of the threads and its GPU."""
         threads = max(1, len(os.sched_getaffinity(0)) // self.slots)
         environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
+        # Ours, not the user's wish: a run tells its error in one line, error.txt has the rest.
+        environment.pop("HYDRA_FULL_ERROR", None)
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         return environment

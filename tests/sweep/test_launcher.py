@@ -19,7 +19,8 @@ import json, os, sys, time
 from pathlib import Path
 name, folder = sys.argv[1], Path(sys.argv[2])
 note = {"start": time.time(), "threads": os.environ.get("OMP_NUM_THREADS"),
-        "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
+        "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "traceback": os.environ.get("HYDRA_FULL_ERROR")}
 try:
     print("error: no luck" if "bad" in name else "search 1/5", flush=True)
     time.sleep(60 if "long" in name else 0.2)
@@ -75,7 +76,9 @@ def test_threads_are_divided_and_each_slot_has_its_gpu(launched, monkeypatch):
     notes, _ = launched(["a", "b", "c", "d"], 3, gpus=(2, 5))
     assert {note["threads"] for note in notes.values()} == {"2"}
     assert [notes[name]["gpu"] for name in "abc"] == ["2", "5", "2"]
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     notes, _ = launched(["e"], 99)
+    assert notes["e"]["traceback"] is None
     assert notes["e"]["threads"] == "1" and notes["e"]["gpu"] is None
 
 
