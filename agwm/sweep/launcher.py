@@ -92,7 +92,7 @@ class LocalLauncher(Launcher):
 
     def _environment(self, slot: int) -> dict[str, str]:
         """What a run in `slot` sees: its share of the threads and its GPU."""
-        threads = max(1, len(os.sched_getaffinity(0)) // self.slots)
+        threads = max(1, _processors() // self.slots)
         environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
         # Ours, not the user's wish: a run tells its error in one line, error.txt has the rest.
         environment.pop("HYDRA_FULL_ERROR", None)
@@ -104,8 +104,14 @@ class LocalLauncher(Launcher):
 def _stop(running: list[Job]) -> None:
     for job in running:
         job.interrupt()
-    for job in running:
-        job.wait()
+    try:
+        for job in running:
+            job.wait()
+    except KeyboardInterrupt:
+        # Asked twice: they have had their time for a last word.
+        for job in running:
+            job.kill()
+        raise
 
 
 def _returned(job: Job) -> JobReturn:
@@ -127,6 +133,12 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _processors() -> int:
+    """Those that this process may use, where the system tells."""
+    may = getattr(os, "sched_getaffinity", None)
+    return len(may(0)) if may else os.cpu_count() or 1
 
 
 def _visible_gpus() -> list[str]:

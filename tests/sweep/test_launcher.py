@@ -24,6 +24,11 @@ note = {"start": time.time(), "threads": os.environ.get("OMP_NUM_THREADS"),
 try:
     print("error: no luck" if "bad" in name else "search 1/5", flush=True)
     time.sleep(60 if "long" in name else 0.2)
+    while "deaf" in name:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            (folder / f"{name}.told").touch()
 except KeyboardInterrupt:
     note["interrupted"] = True
     sys.exit(130)
@@ -110,6 +115,16 @@ def test_an_interrupt_reaches_the_runs_and_waits_for_them(launched, number):
     assert notes.keys() == {"long1", "long2"}
     assert all(note["interrupted"] for note in notes.values())
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_second_interrupt_ends_what_does_not_listen_to_the_first(launched, tmp_path):
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    before = time.time()
+    with pytest.raises(KeyboardInterrupt):
+        launched(["deaf"])
+    assert time.time() - before < 20
+    assert (tmp_path / "deaf.told").exists() and not launched.notes()
 
 
 @pytest.mark.parametrize("value", [0, -1, "two", 1.5, True])
