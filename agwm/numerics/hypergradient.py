@@ -34,8 +34,10 @@ def norm(tensors: Tensors) -> Tensor:
 
 def displaced(weights: Tensors, direction: Tensors, length: Tensor | float) -> list[Tensor]:
     """weights + length * direction, new tensors."""
+    # As a number it goes into the addition: no product of the size of W is made on the way.
+    length = float(length)
     pairs = zip(weights, direction, strict=True)
-    return [torch.add(w.detach(), d * length) for w, d in pairs]
+    return [torch.add(w.detach(), d, alpha=length) for w, d in pairs]
 
 
 def step_size(direction: Tensors, radius: float) -> Tensor:
