@@ -26,7 +26,7 @@ from agwm.models.mixed import alpha_tensors
 from agwm.models.pretrained import load_pretrained
 from agwm.paths import root
 from agwm.results.loggers import log_summary, run_loggers
-from agwm.results.record import Record, git_state, versions, write_atomically
+from agwm.results.record import Record, git_state, read_record, versions, write_atomically
 from agwm.seeding import derive
 from agwm.training.checkpoints import Checkpoints
 from agwm.training.metrics import baseline, evaluate, predictions, scores
@@ -58,6 +58,9 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"runs_dir={config.runs_dir}: {folder} cannot be made ({error})") from error
+    if config.force and read_record(folder):
+        # Again, and not on: what an earlier run left is not to be gone on from.
+        rmtree(folder / Checkpoints.NAME, ignore_errors=True)
     _clear(folder)
     record = Record(
         status="failed",
@@ -94,7 +97,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         raise
     finally:
         torch.set_num_threads(threads)
-        record.cost.total_seconds = time.perf_counter() - started
+        record.cost.total_seconds += time.perf_counter() - started  # to that of earlier starts
         record.finished_at = _now()
         record.peak_memory_bytes = _peak_memory()
         record.write(folder)
@@ -114,7 +117,9 @@ def _train_and_evaluate(
     loaded = load_pretrained(config.model, config.task, derive(config.seed, "head"))
     data.tokenize_with(loaded.tokenizer)
     # Whatever the weights of an unfinished run depend on.
-    origin = {name: getattr(record, name) for name in ("config_hash", "subsample_hash", "versions")}
+    names = ("config_hash", "subsample_hash", "versions", "git")
+    origin = {name: getattr(record, name) for name in names}
+    origin |= {"threads": torch.get_num_threads(), "gpu": torch.cuda.is_available()}
     checkpoints = Checkpoints(folder, origin)
     runner = LightningRunner(config, loaded, data, loggers, method.plan(), checkpoints)
     record.cost, record.phases, record.device = runner.cost, runner.phases, _device(runner)

@@ -52,7 +52,9 @@ def _run_once(cfg: DictConfig) -> None:
     known = None if config.force else finished_record(folder, hash_)
     if known:
         value, name = known["headline"]["value"], known["headline"]["name"]
-        print(f"finished already: {folder} ({name} {value:.2f}); force=true runs it again")
+        without = config.save_model and not (folder / "model").is_dir()
+        kept = f"{name} {value:.2f}" + (", no model kept" if without else "")
+        print(f"finished already: {folder} ({kept}); force=true runs it again")
         return
     if config.dry_run:
         print(f"to do: {folder}")

@@ -51,4 +51,5 @@ def tiny_run(compose, tmp_path):
         folder = run_dir(config)
         return run(config, build_method(config.method), folder, config_hash(config)), folder
 
+    finished.runs = tmp_path / "runs"
     return finished

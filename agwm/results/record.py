@@ -97,6 +97,14 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def written(folder: Path) -> int | None:
+    """When the record in `folder` was written, in nanoseconds; None if there is none."""
+    try:
+        return (folder / FILE).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
 def finished_record(folder: Path, config_hash: str) -> dict[str, Any] | None:
     """The record of a finished run of this configuration in `folder`; None if there is none.
 

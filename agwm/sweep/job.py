@@ -22,6 +22,7 @@ class Job:
         self.label = ""  # of its overrides, those that other runs do not share
         self.slot = -1
         self.code: int | None = None
+        self._process: subprocess.Popen[str] | None = None
         self.seconds = 0.0
         self.lines: deque[str] = deque(maxlen=20)  # the last it printed
 
@@ -66,6 +67,8 @@ class Job:
 
     def wait(self) -> None:
         """Wait for the end."""
+        if self._process is None:
+            return
         self.code = self._process.wait()
         self.seconds = self.elapsed
         # What it left running may hold the pipe open.
@@ -73,9 +76,10 @@ class Job:
 
     def interrupt(self) -> None:
         """Tell it to stop; it writes its record first."""
-        if self._process.poll() is None:
+        if self._process is not None:
             self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
         """End it at once; the next start of the run goes on from its checkpoints."""
-        self._process.kill()
+        if self._process is not None:
+            self._process.kill()

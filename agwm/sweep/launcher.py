@@ -35,13 +35,18 @@ class LocalLauncher(Launcher):
 
     def __init__(self, max_parallel: int | None, gpus: Sequence[int] | None) -> None:
         self.max_parallel = max_parallel
-        self.gpus = _visible_gpus() if gpus is None else [str(gpu) for gpu in gpus]
+        self.gpus = gpus
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Called by Hydra; raises `UserError` for a setting out of range."""
         self.config = config
+        given = self.gpus
+        listed = isinstance(given, Sequence) and all(type(gpu) is int for gpu in given)
+        valid = given is None or listed
+        require(valid, "hydra.launcher.gpus", given, "a list of whole numbers, as [0,1], or null")
+        self.gpus = _visible_gpus() if given is None else [str(gpu) for gpu in given]
         slots = max(1, len(self.gpus)) if self.max_parallel is None else self.max_parallel
         valid = type(slots) is int and slots >= 1
         require(valid, "hydra.launcher.max_parallel", slots, "a whole number >= 1 or null")
@@ -58,7 +63,8 @@ class LocalLauncher(Launcher):
         waiting = [Job(list(overrides), self._command(overrides)) for overrides in job_overrides]
         shared = set.intersection(*(set(job.overrides) for job in waiting))
         for job in waiting:
-            job.label = " ".join(o for o in job.overrides if o not in shared) or "the run"
+            own = [line for line in job.overrides if line not in shared]
+            job.label = " ".join(own or job.overrides)
         free = list(range(self.slots))
         running: list[Job] = []
         with Overview(waiting) as overview, _interruptible():
@@ -66,8 +72,8 @@ class LocalLauncher(Launcher):
                 while waiting or running:
                     while waiting and free:
                         job = waiting.pop(0)
-                        job.start(free.pop(0), self._environment)
                         running.append(job)
+                        job.start(free.pop(0), self._environment)
                         overview.started(job)
                     for job in [job for job in running if job.ended()]:
                         running.remove(job)
@@ -75,20 +81,19 @@ class LocalLauncher(Launcher):
                         overview.ended(job)
                     overview.show(running)
                     time.sleep(0.1)
-            except KeyboardInterrupt:
+            finally:
                 _stop(running)
-                raise
         return [_returned(job) for job in overview.jobs]
 
     def _command(self, overrides: Sequence[str]) -> list[str]:
         hydra = self.config.hydra
         folders = [s.path for s in hydra.runtime.config_sources if s.provider == "command-line"]
-        search = [o for o in hydra.overrides.hydra if o.startswith("hydra.searchpath=")]
-        added = [argument for folder in folders for argument in ("--config-dir", folder)]
-        return [
-            *(sys.executable, "-m", "agwm.train", *added),
-            *(*overrides, *search, "hydra.mode=RUN"),
-        ]
+        options = [f"--config-dir={folder}" for folder in folders]
+        if hydra.job.config_name != "train":
+            options.append(f"--config-name={hydra.job.config_name}")
+        kept = [line for line in hydra.overrides.hydra if not line.startswith("hydra.mode=")]
+        command = (sys.executable, "-m", "agwm.train", *options)
+        return [*command, *overrides, *kept, "hydra.mode=RUN"]
 
     def _environment(self, slot: int) -> dict[str, str]:
         """What a run in `slot` sees: its share of the threads and its GPU."""
@@ -102,15 +107,17 @@ class LocalLauncher(Launcher):
 
 
 def _stop(running: list[Job]) -> None:
-    for job in running:
-        job.interrupt()
+    """Tell all to stop and wait for their last word; for whom asks twice, end them."""
     try:
+        for job in running:
+            job.interrupt()
         for job in running:
             job.wait()
     except KeyboardInterrupt:
-        # Asked twice: they have had their time for a last word.
         for job in running:
             job.kill()
+        for job in running:
+            job.wait()
         raise
 
 
@@ -127,7 +134,9 @@ def _interruptible() -> Iterator[None]:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    # What is ignored, as a hang-up is under nohup, stays so.
+    heard = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:

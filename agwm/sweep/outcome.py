@@ -1,12 +1,13 @@
 """What a sweep prints of its runs, before the first and after the last."""
 
+import shlex
 from collections import Counter, defaultdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from agwm.results.record import read_record
+from agwm.results.record import read_record, written
 from agwm.sweep.plan import PlannedRun
 
 _STATES = ("finished", "skipped", "failed", "not run")
@@ -33,7 +34,7 @@ def print_outcome(planned: list[PlannedRun]) -> int:
     counts = ", ".join(f"{total[state]} {state}" for state in _STATES if total[state])
     console.print(f"{len(planned)} runs: {counts}")
     roots = sorted({str(Path(run.config.runs_dir, run.config.sweep)) for run in planned})
-    console.print(f"the report: python -m agwm.report {' '.join(roots)}", markup=False)
+    console.print(f"the report: python -m agwm.report {shlex.join(roots)}", markup=False)
     return total["failed"] + total["not run"]
 
 
@@ -41,11 +42,12 @@ def _state(run: PlannedRun) -> tuple[str, str]:
     if run.finished:
         return "skipped", ""
     record = read_record(run.folder)
-    if record is None:
+    # A record that lay there before says nothing of this sweep.
+    if record is None or written(run.folder) == run.record:
         return "not run", ""
-    if record["status"] == "ok":
+    if record.get("status") == "ok":
         return "finished", ""
-    return "failed", " ".join(str(record["error"]).split())
+    return "failed", " ".join(str(record.get("error")).split())
 
 
 def _table(states: dict[Path, tuple[str, str]]) -> Table:

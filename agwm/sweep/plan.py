@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from agwm.config import RunConfig, config_hash, differences, run_dir, to_run_config
 from agwm.errors import UserError
 from agwm.method import build_method
-from agwm.results.record import finished_record
+from agwm.results.record import finished_record, written
 
 # Keys that nothing in the configuration refers to: set without composing it once more.
 _PLAIN = ("seed", "n_train")
@@ -31,6 +31,7 @@ class PlannedRun:
     config: RunConfig
     folder: Path
     finished: bool  # before the sweep began
+    record: int | None  # when the record was written that lay there before, nanoseconds
 
 
 def expand(
@@ -43,17 +44,26 @@ def expand(
 
     Args:
         params: values of each key in the override grammar, "a,b" or "range(0,10)".
-        also: blocks that change `params`; None takes a key away. A block of which the command
-            line sets a key is left out: the choice was made there.
+        also: blocks that change `params`; None takes a key away, that of the command line too. A
+            block that gives a value to a key of the command line is left out: the choice was made
+            there.
         arguments: of the command line, which come before params.
         parse: of the override grammar.
+
+    Raises:
+        UserError: more than one sweep.
     """
     given = {override.get_key_element(): override for override in parse(arguments)}
-    blocks = [params, *({**params, **block} for block in also if not given.keys() & block.keys())]
+    if "+sweeps" in given and not isinstance(given["+sweeps"].value(), str):
+        raise UserError(f"{given['+sweeps'].input_line}: one sweep at a time")
     runs = []
-    for block in blocks:
-        lines = [f"{key}={values}" for key, values in block.items() if values is not None]
-        merged = {override.get_key_element(): override for override in parse(lines)} | given
+    for block in [{}, *also]:
+        if any(values is not None and key in given for key, values in block.items()):
+            continue
+        changed = {**params, **block}
+        lines = [f"{key}={values}" for key, values in changed.items() if values is not None]
+        merged = {override.get_key_element(): override for override in parse(lines)}
+        merged |= {key: line for key, line in given.items() if key not in block}
         values = [_values(override, parse) for override in merged.values()]
         runs += [list(run) for run in product(*values)]
     return runs
@@ -77,7 +87,7 @@ def plan(
 
     Raises:
         UserError: a value out of range; two runs with one folder; a folder that holds a finished
-            run of another configuration.
+            run of another configuration; no runs at all.
     """
     composed: dict[tuple[str, ...], tuple[RunConfig, list[str]]] = {}
     planned = []
@@ -95,7 +105,10 @@ def plan(
         config = replace(checked, **plain)
         folder = run_dir(config, changed)
         finished = not config.force and finished_record(folder, config_hash(config)) is not None
-        planned.append(PlannedRun(tuple(o.input_line for o in run), config, folder, finished))
+        lines = tuple(override.input_line for override in run)
+        planned.append(PlannedRun(lines, config, folder, finished, written(folder)))
+    if not planned:
+        raise UserError("no runs: a key of the sweep has no values")
     _refuse_doubles(planned)
     return planned
 

@@ -51,16 +51,18 @@ class CellSweeper(Sweeper):
         if planned[0].config.dry_run:
             print_plan(planned)
             return
-        interrupted = False
+        code = 0
         if todo:
             try:
                 self.launcher.launch([run.overrides for run in todo], initial_job_idx=0)
             except KeyboardInterrupt:
-                interrupted = True
                 print("error: interrupted; the same command goes on", file=sys.stderr)
+                code = 130
+            except SystemExit as left:  # a run of this process was interrupted, and has told it
+                code = left.code
             except Exception as error:
                 # A launcher that has lost a job: the records say what became of the others.
                 print(f"error: {type(error).__name__}: {one_line(error)}", file=sys.stderr)
         missing = print_outcome(planned)
-        if interrupted or missing:
-            raise SystemExit(130 if interrupted else 1)
+        if code or missing:
+            raise SystemExit(code or 1)

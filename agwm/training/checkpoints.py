@@ -33,16 +33,22 @@ class Checkpoints:
         self.origin = json.dumps(origin, sort_keys=True)
 
     def save(self, fit: int, model: Module, account: dict[str, Any]) -> None:
-        """Keep `model` as it is after the fit number `fit`; whole or not at all."""
-        self.folder.mkdir(exist_ok=True)
+        """Keep `model` as it is after the fit number `fit`, whole or not at all.
+
+        A disk that is full costs the checkpoint and not the run.
+        """
         tensors = {name: p.detach().cpu().contiguous() for name, p in _trained(model).items()}
+        metadata = {"origin": self.origin, "account": json.dumps(account)}
         path = self._path(fit)
         temporary = path.with_suffix(f".{os.getpid()}")
         try:
-            save_file(tensors, temporary, {"origin": self.origin, "account": json.dumps(account)})
+            self.folder.mkdir(exist_ok=True)
+            save_file(tensors, temporary, metadata)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
+        except (OSError, SafetensorError) as error:
+            _LOG.warning("no checkpoint of fit %d: %s", fit, error)
         finally:
             temporary.unlink(missing_ok=True)
 

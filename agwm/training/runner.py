@@ -82,6 +82,7 @@ class LightningRunner:
         self.classes = len(config.task.labels) if config.task.labels else None
         self.loggers = loggers
         self.checkpoints = checkpoints
+        self._started = time.perf_counter()
         self.cost = Cost()
         self.phases: list[dict[str, Any]] = []
         self.progress = RunProgress(
@@ -232,15 +233,16 @@ class LightningRunner:
 
     def _keep(self, model: Module) -> None:
         """Checkpoint the fit that has just ended; after the last one there is little to repeat."""
-        fit, metrics = self.progress.index, self.loggers[0]
-        if fit + 1 < len(self.progress.plan):
-            account = {"cost": asdict(self.cost), "phases": self.phases, "metrics": metrics.text()}
-            self.checkpoints.save(fit, model, account)
+        if self.progress.index + 1 == len(self.progress.plan):
+            return
+        cost = asdict(self.cost)
+        cost["total_seconds"] += time.perf_counter() - self._started
+        account = {"cost": cost, "phases": self.phases, "metrics": self.loggers[0].text()}
+        self.checkpoints.save(self.progress.index, model, account)
 
     def _restored(self, model: Module) -> bool:
         """Whether the next fit was finished by an earlier start; `model` is as it left it then."""
-        account = self.checkpoints.restore(self.progress.index + 1, model)
-        if account is None:
+        if (account := self.checkpoints.restore(self.progress.index + 1, model)) is None:
             return False
         self.progress.skip()
         vars(self.cost).update(account["cost"])

@@ -117,6 +117,27 @@ def test_an_interrupt_reaches_the_runs_and_waits_for_them(launched, number):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+def test_a_hang_up_that_is_ignored_stays_ignored(launched):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGHUP)).start()
+        assert launched(["a"])[1] == [0]
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_error_of_our_own_leaves_no_run_behind(launched, monkeypatch):
+    def fails(*_):
+        time.sleep(1)
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(Overview, "show", fails)
+    with pytest.raises(RuntimeError, match="no room"):
+        launched(["long"])
+    assert launched.notes()["long"]["interrupted"]
+
+
 def test_a_second_interrupt_ends_what_does_not_listen_to_the_first(launched, tmp_path):
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGINT)).start()

@@ -56,13 +56,30 @@ def test_a_further_block_changes_adds_and_takes_away_keys(parse):
     ]
 
 
-def test_a_block_of_which_the_command_sets_a_key_is_left_out(parse):
-    also = [{"method": "vanilla", "method.rank": None}, {"method.mix_form": "convex"}]
+ALSO = [{"method": "vanilla", "method.rank": None}, {"method.mix_form": "convex"}]
+
+
+def test_a_block_that_gives_a_value_to_a_key_of_the_command_is_left_out(parse):
     params = {"method": "agwm", "method.rank": "1"}
-    assert lines(expand(params, also, ["method=joint"], parse)) == [
+    assert lines(expand(params, ALSO, ["method=joint"], parse)) == [
         "method=joint method.rank=1",
         "method=joint method.rank=1 method.mix_form=convex",
     ]
+
+
+def test_a_block_that_takes_a_key_away_takes_that_of_the_command(parse):
+    """So a sweep over fewer ranks keeps the baseline, which has none."""
+    params = {"method": "agwm", "method.rank": "1,2,8"}
+    assert lines(expand(params, ALSO, ["method.rank=2", "seed=3"], parse)) == [
+        "method=agwm method.rank=2 seed=3",
+        "method=vanilla seed=3",
+        "method=agwm method.rank=2 method.mix_form=convex seed=3",
+    ]
+
+
+def test_two_sweeps_at_once_are_refused(parse):
+    with pytest.raises(UserError, match=r"\+sweeps=\[table2,table9\]: one sweep at a time"):
+        expand({}, [], ["+sweeps=[table2,table9]"], parse)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +122,7 @@ def test_finished_runs_are_known_by_record_and_configuration(planned, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["seed=range(0,0)"], "no runs: a key of the sweep has no values"),
         (["seed=0,0"], "seed0: 2 runs of the sweep lead there"),
         (["seed=0,-1"], "seed=-1: must be a whole number >= 0"),
         (["n_train=40,1"], "n_train=1: must be null"),

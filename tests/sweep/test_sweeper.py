@@ -80,6 +80,43 @@ def test_a_launcher_that_fails_is_told_and_the_records_are_counted(sweep, monkey
     assert "seed1: out of luck" in out and "python -m agwm.report runs/single" in out
 
 
+def test_a_record_that_lay_there_before_says_nothing_of_a_sweep_that_did_not_run(
+    sweep, launched, tmp_path
+):
+    cell = tmp_path / "runs/single/acceptability/tiny/vanilla/n40"
+    write_record(cell / "seed0", "0")
+    write_record(cell / "seed1", "0", "failed")
+    code, out, _ = sweep(*TWO, "force=true")
+    assert len(launched) == 2
+    assert code == 1 and "2 runs: 2 not run" in out and "out of luck" not in out
+
+
+def test_a_record_without_a_status_is_a_failed_one(sweep, monkeypatch, tmp_path):
+    def launch(self, jobs, **_):
+        folder = tmp_path / "runs/single/acceptability/tiny/vanilla/n40/seed0"
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text("{}")
+
+    monkeypatch.setattr(LocalLauncher, "launch", launch)
+    code, out, _ = sweep(*TINY, "method=vanilla", "seed=0")
+    assert code == 1 and "1 runs: 1 failed" in out
+
+
+def test_an_interrupted_run_of_this_process_ends_in_the_table_too(sweep, monkeypatch):
+    def run(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_run_once", run)
+    code, out, err = sweep(*TWO, "hydra/launcher=basic")
+    assert code == 130 and "2 runs: 2 not run" in out and err.count("error:") == 1
+
+
+@pytest.mark.parametrize("gpus", ["3", "[a]", "x"])
+def test_gpus_that_are_no_list_of_indices_are_refused(sweep, gpus):
+    code, _, err = sweep(*TWO, f"hydra.launcher.gpus={gpus}")
+    assert code == 2 and err.startswith("error: hydra.launcher.gpus=") and err.count("\n") == 1
+
+
 def test_an_interrupt_is_counted_and_has_its_exit_code(sweep, monkeypatch):
     def launch(self, jobs, **_):
         raise KeyboardInterrupt
@@ -94,11 +131,13 @@ def test_each_run_has_the_command_that_would_be_typed_for_it(sweep, monkeypatch)
     monkeypatch.setattr(
         LocalLauncher, "launch", lambda self, jobs, **_: commands.extend(map(self._command, jobs))
     )
-    sweep("+sweeps=rank", "model=tiny", "task=cola", "seed=0", "method.rank=1", "optim.lr=1e-3")
-    shared = ["task=cola", "model=tiny", "n_train=300", "seed=0", "method=agwm", "method.rank=1"]
+    given = ("model=tiny", "task=cola", "seed=0", "method.rank=1", "optim.lr=1e-3")
+    sweep("+sweeps=rank", *given, "hydra.verbose=true")
+    shared = ["task=cola", "model=tiny", "n_train=300", "seed=0"]
     assert commands == [
         [
-            *(sys.executable, "-m", "agwm.train", *shared),
-            *("+sweeps=rank", "optim.lr=1e-3", "hydra.mode=RUN"),
+            *(sys.executable, "-m", "agwm.train", *shared, *own),
+            *("+sweeps=rank", "optim.lr=1e-3", "hydra.verbose=true", "hydra.mode=RUN"),
         ]
+        for own in (["method=agwm", "method.rank=1"], ["method=vanilla"])
     ]

@@ -51,6 +51,7 @@ def results(folder):
 def account(record):
     phases = [(phase["name"], phase["steps"], phase["epochs"]) for phase in record.phases]
     cost = record.cost
+    assert cost.total_seconds > cost.train_seconds
     return phases, cost.forward_passes, cost.backward_passes, cost.optimizer_steps
 
 
@@ -88,6 +89,26 @@ def test_a_checkpoint_of_another_origin_or_a_broken_one_is_not_used(tmp_path):
     path = tmp_path / "checkpoints/0.safetensors"
     path.write_bytes(path.read_bytes()[:-5])
     assert checkpoints.restore(0, other) is None
+
+
+def test_a_full_disk_costs_the_checkpoint_alone(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("agwm.training.checkpoints.save_file", full)
+    checkpoints, model = Checkpoints(tmp_path, {}), torch.nn.Linear(3, 2)
+    checkpoints.save(0, model, {})
+    assert checkpoints.restore(0, model) is None and not list(tmp_path.rglob("*.*"))
+
+
+def test_a_forced_run_starts_from_the_beginning_and_a_failed_one_goes_on(tiny_run, interrupt):
+    interrupt(2)
+    for overrides, taken in (((), 0), ((), 2), (("force=true",), 0)):
+        with pytest.raises(KeyboardInterrupt):
+            tiny_run(*AGWM, *overrides)
+        (log,) = tiny_run.runs.rglob("train.log")
+        assert log.read_text().count("taken from an earlier start") == taken
+        log.unlink()
 
 
 def test_frozen_parameters_are_not_kept(tmp_path):
