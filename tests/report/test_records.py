@@ -5,6 +5,7 @@ import pytest
 from agwm.errors import UserError
 from agwm.report.predictions import is_degenerate, read_predictions
 from agwm.report.records import CellKey, read_records
+from agwm.results.record import Record
 
 
 def test_runs_are_found_at_any_depth_once_and_not_below_a_run(tmp_path, write_run):
@@ -130,6 +131,16 @@ def test_a_file_of_anything_is_unreadable(tmp_path, write_run, content):
     file = write_run() / "record.json"
     file.write_bytes(content)
     assert [path for path, _ in read_records([tmp_path]).unreadable] == [file]
+
+
+@pytest.mark.parametrize(
+    "outcome", [{"status": "ok", "headline": {"name": "f1", "value": 5.0}}, {"status": "failed"}]
+)
+def test_a_record_with_no_more_than_agwm_always_writes_is_read(tmp_path, outcome):
+    names = dict.fromkeys(("task", "model", "method", "sweep", "config_hash", "cell_hash"), "x")
+    Record(**names, **outcome, n_train=None, seed=0).write(tmp_path)
+    found = read_records([tmp_path])
+    assert len(found.ok) + len(found.failed) == 1 and found.unreadable == []
 
 
 @pytest.mark.parametrize("value", [-100, 100.0000001, 0])
