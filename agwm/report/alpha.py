@@ -12,7 +12,7 @@ _LAYER = re.compile(r"^(?:(?P<above>.*)\.)?layers?\.(?P<number>\d+)\.(?P<module>
 
 
 def read_alpha(folder: Path) -> dict[Place, float] | None:
-    """Mean coefficient of the task weight in each mixed layer; None where there is none.
+    """Mean coefficient of the task weight in each mixed layer; None if missing or broken.
 
     That is the mean over the N x M entries of (1/r) a1 a2, or of A itself at full rank
     (`agwm.numerics.mixing`).
@@ -27,9 +27,9 @@ def read_alpha(folder: Path) -> dict[Place, float] | None:
                     found[place(layer)] = mean_coefficient(a1, a2)
                 elif factor == "alpha":
                     found[place(layer)] = float(np.mean(tensors.get_tensor(key), dtype=float))
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, ValueError, ZeroDivisionError):
         return None
-    return found
+    return found if np.isfinite(list(found.values())).all() else None
 
 
 def mean_coefficient(a1: np.ndarray, a2: np.ndarray) -> float:

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import product
 
 from agwm.report.cells import Block, Cell, make_blocks, make_cells
 from agwm.report.cost import cost_table, device_warnings
 from agwm.report.published import beside_published, published_tables
-from agwm.report.records import Records, Run
+from agwm.report.records import CellKey, Records, Run
 from agwm.report.scores import (
     Comparisons,
     cells_table,
@@ -16,7 +17,7 @@ from agwm.report.scores import (
     scores_table,
 )
 from agwm.report.stability import stability_table
-from agwm.report.table import Column, Table
+from agwm.report.table import Column, Table, n_train_text
 
 
 @dataclass
@@ -61,6 +62,7 @@ def report_on_runs(records: Records, baseline: str, published: bool) -> Report:
         tables.append(_unreadable_table(records))
     warnings = [
         *_missing_warnings(records, cells, comparisons, baseline),
+        *_absence_warnings(cells),
         *_interval_warnings(comparisons),
         *_subsample_warnings(records.ok),
         *device_warnings(blocks, baseline),
@@ -82,9 +84,9 @@ def _scores_note(runs: list[Run], baseline: str) -> str:
     named = ", ".join(f"{task}: {metric}" for task, metric in sorted(metrics.items()))
     return (
         f"Mean ± standard deviation (ddof 1) over seeds, in percent ({named}). Average: means of "
-        "both over the tasks, only for methods that have all. Bold: the paired difference from "
-        f"{baseline} is positive, its 95 % interval excludes zero and the paired t-test gives "
-        "p < 0.05."
+        "both over the tasks, only for methods that have all tasks of this report. Bold: the "
+        f"paired difference from {baseline} is positive, its 95 % interval excludes zero and the "
+        "paired t-test gives p < 0.05."
     )
 
 
@@ -136,6 +138,23 @@ def _missing_warnings(
     return lines
 
 
+def _absence_warnings(cells: list[Cell]) -> list[str]:
+    """Tasks that a method was not run on, but others with the same model and examples were."""
+    keys = [cell.key for cell in cells]
+    absent = []
+    for model, n_train in dict.fromkeys(key[:2] for key in keys):
+        mine = [key for key in keys if key[:2] == (model, n_train)]
+        methods = dict.fromkeys(key.method for key in mine)
+        tasks = dict.fromkeys(key.task for key in mine)
+        every = [CellKey(model, n_train, *pair) for pair in product(methods, tasks)]
+        absent += [key for key in every if key not in mine]
+    lines = [
+        f"no runs of {method} on {task} ({model}, n = {n_train_text(n_train)})"
+        for model, n_train, method, task in absent[:3]
+    ]
+    return lines + ([f"no runs in {len(absent) - 3} more such cells"] if absent[3:] else [])
+
+
 def _interval_warnings(comparisons: Comparisons) -> list[str]:
     fewest = min((found.seeds for found in comparisons.values() if found.interval), default=10)
     if fewest >= 10:
@@ -160,7 +179,7 @@ def _subsample_warnings(runs: list[Run]) -> list[str]:
     task, n_train, seed = odd[0]
     return [
         f"methods saw different training examples at one seed in {len(odd)} cases, first "
-        f"{task}, n = {n_train or 'full'}, seed {seed}: paired tests do not hold there"
+        f"{task}, n = {n_train_text(n_train)}, seed {seed}: paired tests do not hold there"
     ]
 
 

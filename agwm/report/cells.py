@@ -8,24 +8,22 @@ from statistics import fmean, stdev
 from agwm.report.predictions import is_degenerate
 from agwm.report.records import CellKey, Records, Run
 
+AVERAGE = "average"  # in the place of a task
+
 
 @dataclass(frozen=True)
 class Cell:
-    """What a row of a table is made from; `runs` is empty for a published cell."""
+    """What a row of a table is made from; a published cell and an average have no `runs`."""
 
     key: CellKey
     mean: float | None  # percent; None if no run is ok
     std: float | None  # ddof 1; None below two runs
     count: int
+    values: dict[int, float] = field(default_factory=dict)  # headline in percent by seed
     runs: tuple[Run, ...] = ()
     failed: tuple[Run, ...] = ()
     missing_seeds: tuple[int, ...] = ()
     degenerate: dict[int, bool | None] = field(default_factory=dict)  # by seed
-
-    @property
-    def values(self) -> dict[int, float]:
-        """Headline in percent by seed."""
-        return {run.seed: run.value for run in self.runs}
 
     @property
     def degenerate_count(self) -> int | None:
@@ -37,38 +35,22 @@ class Cell:
 
 @dataclass(frozen=True)
 class Block:
-    """Methods on the same tasks, with one model and one number of examples."""
+    """Methods with one model and one number of examples.
+
+    A method has a cell for `AVERAGE` if it has one for each of `tasks`: averages over fewer
+    tasks could not be compared.
+    """
 
     model: str
     n_train: int | None
     methods: list[str]
-    tasks: list[str]
+    tasks: list[str]  # of all blocks; this one may lack some
     cells: dict[tuple[str, str], Cell]  # by (method, task)
 
-    def complete(self, method: str) -> bool:
-        """Whether `method` has a mean on all tasks of the block."""
-        found = [self.cells.get((method, task)) for task in self.tasks]
-        return all(cell is not None and cell.mean is not None for cell in found)
-
-    def average(self, method: str) -> tuple[float, float | None] | None:
-        """Mean of the tasks' means and mean of their standard deviations, as the paper has it.
-
-        None unless the method has all tasks, for else it averages something different.
-        """
-        if not self.complete(method):
-            return None
-        cells = [self.cells[method, task] for task in self.tasks]
-        stds = [cell.std for cell in cells]
-        known = None if None in stds else fmean(stds)
-        return fmean(cell.mean for cell in cells), known
-
-    def average_by_seed(self, method: str) -> dict[int, float]:
-        """Average over the tasks at each seed that all tasks have; empty unless complete."""
-        if not self.complete(method):
-            return {}
-        values = [self.cells[method, task].values for task in self.tasks]
-        common = sorted(set.intersection(*map(set, values)))
-        return {seed: fmean(of_task[seed] for of_task in values) for seed in common}
+    @property
+    def columns(self) -> list[str]:
+        """The tasks, and their average where there are several."""
+        return [*self.tasks, AVERAGE] if len(self.tasks) > 1 else self.tasks
 
 
 def summarize(values: Iterable[float]) -> tuple[float | None, float | None]:
@@ -95,6 +77,7 @@ def make_cells(records: Records) -> list[Cell]:
                 mean,
                 std,
                 len(runs),
+                {run.seed: run.value for run in runs},
                 runs,
                 tuple(failed.get(key, ())),
                 tuple(sorted(missing)),
@@ -106,18 +89,40 @@ def make_cells(records: Records) -> list[Cell]:
 
 def make_blocks(cells: Iterable[Cell], first: str | None = None) -> list[Block]:
     """Cells with a mean, by (model, n_train), in their order; method `first` leads its block."""
+    cells = [cell for cell in cells if cell.mean is not None]
+    tasks = list(dict.fromkeys(cell.key.task for cell in cells))
     grouped: dict[tuple[str, int | None], list[Cell]] = defaultdict(list)
     for cell in cells:
-        if cell.mean is not None:
-            grouped[cell.key.model, cell.key.n_train].append(cell)
+        grouped[cell.key.model, cell.key.n_train].append(cell)
     blocks = []
     for (model, n_train), members in grouped.items():
         methods = list(dict.fromkeys(cell.key.method for cell in members))
         methods.sort(key=lambda method: method != first)
-        tasks = list(dict.fromkeys(cell.key.task for cell in members))
         found = {(cell.key.method, cell.key.task): cell for cell in members}
+        for method in methods:
+            if all((method, task) in found for task in tasks):
+                found[method, AVERAGE] = _average([found[method, task] for task in tasks])
         blocks.append(Block(model, n_train, methods, tasks, found))
     return blocks
+
+
+def _average(cells: list[Cell]) -> Cell:
+    """Mean of the tasks' means and mean of their standard deviations, as the paper has it.
+
+    The values are averages over the tasks at each seed that all of them have.
+    """
+    stds = [cell.std for cell in cells]
+    return Cell(
+        cells[0].key._replace(task=AVERAGE),
+        fmean(cell.mean for cell in cells),
+        None if None in stds else fmean(stds),
+        min(cell.count for cell in cells),
+        {
+            seed: fmean(cell.values[seed] for cell in cells)
+            for seed in cells[0].values
+            if all(seed in cell.values for cell in cells)
+        },
+    )
 
 
 def _by_cell(runs: Iterable[Run]) -> dict[CellKey, list[Run]]:

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from statistics import fmean, median
 
-from agwm.report.cells import Block, Cell
+from agwm.report.cells import AVERAGE, Block, Cell
 from agwm.report.records import Run
-from agwm.report.scores import AVERAGE
 from agwm.report.table import Column, Table, n_train_text
 
 Measure = Callable[[Run], float | None]
@@ -31,6 +30,11 @@ def ratios(block: Block, method: str, baseline: str, measure: Measure) -> dict[s
         if ours is not None and theirs:
             found[task] = ours / theirs
     return found
+
+
+def average_ratio(block: Block, found: dict[str, float]) -> float | None:
+    """Mean of `ratios` over the tasks; None unless all of them are known."""
+    return fmean(found.values()) if found.keys() == set(block.tasks) else None
 
 
 def typical(cell: Cell | None, measure: Measure) -> float | None:
@@ -63,12 +67,13 @@ def cost_table(blocks: list[Block], baseline: str) -> Table:
                 cell = block.cells.get((method, task))
                 if cell:
                     rows.append([*key, task, *_values(cell, time.get(task), work.get(task))])
-            if len(block.tasks) > 1 and time.keys() == set(block.tasks):
-                means = fmean(time.values()), fmean(work.values()) if work else None
+            means = [average_ratio(block, time), average_ratio(block, work)]
+            if AVERAGE in block.columns and means != [None, None]:
                 rows.append([*key, AVERAGE, None, *means, None, None, None])
     note = (
         f"Median over runs. x time, x passes: ratio to {baseline} on the same task, model and n; "
-        "passes are forward and backward ones. Steps: of all optimizers. Memory: the largest "
+        "passes are forward and backward ones. Average: only where the ratios of all tasks of "
+        "this report are known. Steps: of all optimizers. Memory: the largest "
         "peak, of the GPU where one was used, else of the process."
     )
     return Table("cost", "Cost", columns, rows, note, keys=4, blocks=2)

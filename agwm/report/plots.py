@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from agwm.report.alpha import mean_alpha, read_alpha
-from agwm.report.cells import Block, Cell
-from agwm.report.cost import ratios, train_seconds
-from agwm.report.scores import AVERAGE
+from agwm.report.cells import AVERAGE, Block, Cell
+from agwm.report.cost import average_ratio, ratios, train_seconds
 from agwm.report.statistics import mean_interval
 from agwm.report.style import WARNING_COLOUR, Plot, label, legend_below, looks, panels, plot_style
+from agwm.report.table import n_train_text
 
 
 def make_plots(blocks: list[Block], baseline: str) -> list[Plot]:
@@ -33,8 +33,9 @@ def runs_plot(block: Block) -> Plot:
     lines = [line for name in names for line in name.split("\n")]
     height = 0.7 + 0.28 * max(len(methods), 0.6 * len(lines))
     left = 0.07 * max(map(len, lines))
-    figure, axes = panels(block.tasks, 2.6, height, left=left, sharey=True)
-    for ax, task in zip(axes, block.tasks, strict=True):
+    tasks = _present([block], block.tasks)
+    figure, axes = panels(tasks, 2.6, height, left=left, sharey=True)
+    for ax, task in zip(axes, tasks, strict=True):
         for place, method in enumerate(methods):
             if (method, task) in block.cells:
                 _box_and_dots(ax, place, block.cells[method, task])
@@ -80,15 +81,15 @@ def curve_plots(blocks: list[Block]) -> Iterator[Plot]:
 
 def _curve_plot(model: str, blocks: list[Block]) -> Plot:
     methods = list(dict.fromkeys(method for block in blocks for method in block.methods))
-    tasks = list(dict.fromkeys(task for block in blocks for task in block.tasks))
-    titles = [*tasks, AVERAGE] if len(tasks) > 1 else tasks
+    titles = _present(blocks, blocks[0].columns)
     figure, axes = panels(titles, 3, 2.4)
     sizes = [block.n_train for block in blocks]
     for ax, task in zip(axes, titles, strict=True):
         for index, (method, look) in enumerate(looks(methods).items()):
             # Side by side, for intervals to be told apart.
             shift = 1 + 0.02 * (index - (len(methods) - 1) / 2)
-            values = [_values(block, method, task) for block in blocks]
+            cells = [block.cells.get((method, task)) for block in blocks]
+            values = [list(cell.values.values()) if cell else [] for cell in cells]
             points = [(n * shift, v) for n, v in zip(sizes, values, strict=True) if v]
             means = [fmean(v) for _, v in points]
             ends = [mean_interval(v) or (m, m) for (_, v), m in zip(points, means, strict=True)]
@@ -112,16 +113,17 @@ def _curve_plot(model: str, blocks: list[Block]) -> Plot:
     for ax in axes[::3]:
         ax.set_ylabel("percent")
     legend_below(figure, axes[0])
-    note = "Mean over runs with its 95 % bootstrap interval."
+    note = (
+        "Mean over runs with its 95 % bootstrap interval. Average: only where a method has all "
+        "tasks of this report."
+    )
     return Plot(f"curve-{model}", f"Number of examples, {model}", note, figure)
 
 
-def _values(block: Block, method: str, task: str) -> list[float]:
-    """Headlines by seed on a task, or averaged over all tasks of the block."""
-    if task == AVERAGE:
-        return list(block.average_by_seed(method).values())
-    cell = block.cells.get((method, task))
-    return list(cell.values.values()) if cell else []
+def _present(blocks: list[Block], tasks: list[str]) -> list[str]:
+    """Those of `tasks` for which a block has a cell."""
+    found = {task for block in blocks for _, task in block.cells}
+    return [task for task in tasks if task in found]
 
 
 def cost_plots(blocks: list[Block], baseline: str) -> Iterator[Plot]:
@@ -130,9 +132,9 @@ def cost_plots(blocks: list[Block], baseline: str) -> Iterator[Plot]:
     for block in blocks:
         points = {}
         for method in block.methods:
-            time = ratios(block, method, baseline, train_seconds)
-            if block.complete(method) and time.keys() == set(block.tasks):
-                points[method] = fmean(time.values()), block.average(method)[0]
+            time = average_ratio(block, ratios(block, method, baseline, train_seconds))
+            if time is not None:
+                points[method] = time, block.cells[method, AVERAGE].mean
         if len(points) > 1:
             found.append((block, points))
     if not found:
@@ -151,7 +153,8 @@ def cost_plots(blocks: list[Block], baseline: str) -> Iterator[Plot]:
         ax.set_ylabel("average, percent")
     legend_below(figure, axes[0])
     note = (
-        f"Median training seconds over those of {baseline} on the same task, averaged over tasks."
+        f"Median training seconds over those of {baseline} on the same task, averaged over tasks; "
+        "only methods that have all tasks of this report."
     )
     yield Plot("cost", "Cost against quality", note, figure)
 
@@ -174,8 +177,9 @@ def alpha_plots(block: Block) -> Iterator[Plot]:
             cell = block.cells.get((method, task))
             found = [read_alpha(run.folder) for run in cell.runs] if cell else []
             found = [one for one in found if one]
-            if found:
-                maps[task] = mean_alpha(found)
+            shared = mean_alpha(found) if found else {}
+            if shared:
+                maps[task] = shared
         if maps:
             yield _alpha_plot(block, method, maps)
 
@@ -207,8 +211,8 @@ def _depth(row: str) -> tuple[int, int]:
 
 
 def _name(block: Block) -> str:
-    return f"{block.model}, n = {block.n_train or 'full'}"
+    return f"{block.model}, n = {n_train_text(block.n_train)}"
 
 
 def _slug(block: Block) -> str:
-    return f"{block.model}-n{block.n_train or 'full'}"
+    return f"{block.model}-n{n_train_text(block.n_train)}"

@@ -34,14 +34,31 @@ def read_predictions(folder: Path) -> Predictions | None:
         if "split" in table.column_names:  # the headline is the first split's
             table = table.filter(pc.is_null(table["split"]))
         scores = table["scores"].combine_chunks()
+        (classes,) = pc.list_value_length(scores).unique().to_pylist()  # one of all examples
         values = pc.list_flatten(scores).to_numpy(zero_copy_only=False)
-        return Predictions(
+        found = Predictions(
             table["id"].to_pylist(),
             table["prediction"].to_numpy()[None],
-            values.reshape(1, len(scores), -1),
+            values.reshape(1, len(scores), classes),
         )
-    except (OSError, KeyError, ValueError, pa.ArrowException):
+    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException):
         return None
+    return found if _is_sound(found) else None
+
+
+def _is_sound(found: Predictions) -> bool:
+    """Whether all are numbers, and with classes their codes and probabilities."""
+    for array in (found.predicted, found.scores):
+        if not np.issubdtype(array.dtype, np.number) or not np.isfinite(array).all():
+            return False
+    if found.regression:
+        return True
+    codes, sums = range(found.scores.shape[-1]), found.scores.sum(-1)
+    return bool(
+        np.isin(found.predicted, codes).all()
+        and (found.scores >= 0).all()
+        and (abs(sums - 1) < 1e-3).all()
+    )
 
 
 def stack_predictions(runs: list[Run]) -> Predictions | None:

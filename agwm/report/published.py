@@ -5,9 +5,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from agwm.report.cells import Block, Cell, make_blocks
+from agwm.report.cells import AVERAGE, Block, Cell, make_blocks
 from agwm.report.records import CellKey
-from agwm.report.scores import AVERAGE, key_values, scores_table
+from agwm.report.scores import key_values, scores_table
 from agwm.report.statistics import welch_from_summary
 from agwm.report.table import Column, Table
 
@@ -93,11 +93,10 @@ def audit_averages(figures: list[Figure]) -> Table:
         for block in _blocks(figures, source):
             for method in block.methods:
                 key = CellKey(block.model, block.n_train, method, AVERAGE)
-                cell = printed.get((averages, key))
-                if cell is None:
+                cell, ours = printed.get((averages, key)), block.cells.get((method, AVERAGE))
+                if cell is None or ours is None:
                     continue
-                mean, std = block.average(method)
-                for name, old, new in (("mean", cell.mean, mean), ("std", cell.std, std)):
+                for name, old, new in (("mean", cell.mean, ours.mean), ("std", cell.std, ours.std)):
                     checked += 1
                     if abs(old - new) > _ROUNDING:
                         rows.append([averages, *key_values(key)[:3], name, old, new, old - new])

@@ -1,12 +1,12 @@
 """Run records as they lie on disk, checked before anything is computed from them."""
 
 import json
-import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any, NamedTuple
 
 from agwm.errors import UserError
@@ -34,10 +34,7 @@ class Run:
 
     def get(self, *path: str) -> Any:
         """An optional field of the record, None where it is missing: `get("cost", "seconds")`."""
-        found: Any = self.record
-        for name in path:
-            found = found.get(name) if isinstance(found, dict) else None
-        return found
+        return _field(self.record, *path)
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,8 @@ def read_records(paths: Iterable[Path]) -> Records:
     """Every record at or below `paths`, each file once.
 
     Raises:
-        UserError: no record, two runs of one cell and seed, two configurations in one cell, or
-            a schema version that is not this program's.
+        UserError: no record, two runs of one cell and seed, two configurations or two metrics in
+            one cell, or a schema version that is not this program's.
     """
     files = sorted({file.resolve(): file for path in paths for file in _find(path)}.values())
     if not files:
@@ -63,12 +60,13 @@ def read_records(paths: Iterable[Path]) -> Records:
     for file in files:
         try:
             runs.append(_read(file))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RecursionError) as error:
             unreadable.append((file, _reason(error)))
     _require_known_schema(runs)
     ok = [run for run in runs if run.value is not None]
     _refuse_duplicates(ok)
-    _refuse_mixed_cells(ok)
+    _refuse_mixed_cells(ok, "configurations", "cell_hash")
+    _refuse_mixed_cells(ok, "headline metrics", "headline", "name")
     return Records(ok, [run for run in runs if run.value is None], unreadable)
 
 
@@ -89,26 +87,82 @@ def _read(file: Path) -> Run:
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
     _require_types(record)
-    value = None
-    if record["status"] == "ok":
-        value = float(record["headline"]["value"])
-        if not math.isfinite(value):
-            raise ValueError(f"headline value is {value}")
-    method = "+".join([record["method"], *map(str, record.get("variant") or [])])
+    value = float(record["headline"]["value"]) if record["status"] == "ok" else None
+    method = "+".join([record["method"], *(record.get("variant") or [])])
     cell = CellKey(record["model"], record["n_train"], method, record["task"])
     return Run(file.parent, cell, record["seed"], value, record)
 
 
 def _require_types(record: dict[str, Any]) -> None:
-    for name in ("task", "model", "method", "status"):
-        if not isinstance(record[name], str):
-            raise ValueError(f"{name} is {record[name]!r}, no text")
-    for name in ("seed", "schema_version", "n_train"):
-        is_all = name == "n_train" and record[name] is None
-        if not is_all and not isinstance(record[name], int):
-            raise ValueError(f"{name} is {record[name]!r}, no whole number")
-    if record["status"] not in ("ok", "failed"):
-        raise ValueError(f'status is {record["status"]!r}, not "ok" or "failed"')
+    for name, holds in _REQUIRED.items():
+        if not holds(record[name]):
+            raise ValueError(f"{name} cannot be {short_repr(record[name])}")
+    for name, holds in _OPTIONAL.items():
+        value = _field(record, *name.split("."))
+        if value is not None and not holds(value):
+            raise ValueError(f"{name} cannot be {short_repr(value)}")
+    if record["status"] == "ok" and _field(record, "headline", "value") is None:
+        raise ValueError("headline.value is missing")
+
+
+def _field(record: Any, *path: str) -> Any:
+    for name in path:
+        record = record.get(name) if isinstance(record, dict) else None
+    return record
+
+
+def _is_text(value: Any) -> bool:
+    # JSON can hold halves of surrogate pairs, which no file of the report can.
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _is_whole(value: Any, lowest: int = 0) -> bool:
+    return type(value) is int and lowest <= value < _HUGE  # True is an int too
+
+
+def _is_amount(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < _HUGE
+
+
+def _is_percent(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= 100 + 1e-6
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_variant(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+_HUGE = 2**63
+_REQUIRED = {
+    **dict.fromkeys(("task", "model", "method"), _is_text),
+    **dict.fromkeys(("seed", "schema_version"), _is_whole),
+    "n_train": lambda value: value is None or _is_whole(value, 2),
+    "status": lambda value: value in ("ok", "failed"),
+}
+# Each may be missing or null as well.
+_OPTIONAL = {
+    name: holds
+    for holds, names in {
+        _is_dict: "headline cost git versions",
+        _is_percent: "headline.value baseline",
+        _is_amount: "cost.train_seconds cost.total_seconds cost.forward_passes "
+        "cost.backward_passes cost.optimizer_steps",
+        _is_whole: "peak_memory_bytes",
+        _is_bool: "degenerate git.dirty",
+        _is_text: "headline.name device sweep started_at finished_at config_hash cell_hash "
+        "subsample_hash error git.commit versions.agwm versions.torch",
+        _is_variant: "variant",
+    }.items()
+    for name in names.split()
+}
 
 
 def _reason(error: Exception) -> str:
@@ -143,15 +197,15 @@ def _refuse_duplicates(runs: list[Run]) -> None:
             )
 
 
-def _refuse_mixed_cells(runs: list[Run]) -> None:
+def _refuse_mixed_cells(runs: list[Run], what: str, *path: str) -> None:
     by_cell: dict[CellKey, list[Run]] = defaultdict(list)
     for run in runs:
-        if run.get("cell_hash"):  # older records have none
+        if run.get(*path):  # older records have none
             by_cell[run.cell].append(run)
     for first, *others in by_cell.values():
         for other in others:
-            if other.get("cell_hash") != first.get("cell_hash"):
+            if other.get(*path) != first.get(*path):
                 raise UserError(
-                    f"{first.folder} and {other.folder} are one cell of two configurations "
-                    f"({first.get('cell_hash')}, {other.get('cell_hash')}); report one of them"
+                    f"{first.folder} and {other.folder} are one cell of two {what} "
+                    f"({first.get(*path)}, {other.get(*path)}); report one of them"
                 )

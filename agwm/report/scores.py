@@ -2,32 +2,27 @@
 
 from collections.abc import Iterable
 
-from agwm.report.cells import Block, Cell
+from agwm.report.cells import AVERAGE, Block, Cell
 from agwm.report.records import CellKey
 from agwm.report.statistics import Comparison, compare, holm, iqm, mean_interval
 from agwm.report.table import Column, Table, n_train_text, seeds_text
 
-AVERAGE = "average"
 Comparisons = dict[CellKey, Comparison]  # the task may be AVERAGE
 
 
 def compare_with(baseline: str, blocks: Iterable[Block]) -> Comparisons:
-    """Each method against `baseline` on each task both have, and on the average over all tasks."""
+    """Each method against `baseline` on each task, and on their average, that both have."""
     found = {}
     for block in blocks:
         for method in block.methods:
             if method == baseline:
                 continue
-            for task in block.tasks:
+            for task in block.columns:
                 ours = block.cells.get((method, task))
                 theirs = block.cells.get((baseline, task))
                 if ours and theirs:
                     key = CellKey(block.model, block.n_train, method, task)
                     found[key] = compare(ours.values, theirs.values)
-            if len(block.tasks) > 1 and block.complete(method) and block.complete(baseline):
-                key = CellKey(block.model, block.n_train, method, AVERAGE)
-                sides = block.average_by_seed(method), block.average_by_seed(baseline)
-                found[key] = compare(*sides)
     return found
 
 
@@ -45,18 +40,15 @@ def scores_table(
     blocks: list[Block], comparisons: Comparisons, note: str, name="scores", title="Scores"
 ) -> Table:
     """Methods down, tasks and their average across; mean and standard deviation in percent."""
-    tasks = list(dict.fromkeys(task for block in blocks for task in block.tasks))
-    averaged = len(tasks) > 1
+    tasks = blocks[0].columns if blocks else []
     columns = [Column("model"), Column("n"), Column("method")]
-    columns += [Column(task, "spread") for task in [*tasks, *([AVERAGE] if averaged else [])]]
+    columns += [Column(task, "spread") for task in tasks]
     table = Table(name, title, columns, [], note, keys=3, blocks=2)
     for block in blocks:
         for method in block.methods:
             found = [block.cells.get((method, task)) for task in tasks]
             row = [cell and (cell.mean, cell.std) for cell in found]
-            if averaged:
-                row.append(block.average(method))
-            for index, task in enumerate([*tasks, AVERAGE]):
+            for index, task in enumerate(tasks):
                 key = CellKey(block.model, block.n_train, method, task)
                 if is_gain(comparisons.get(key)):
                     table.bold.add((len(table.rows), table.keys + index))
@@ -140,7 +132,8 @@ def comparisons_table(comparisons: Comparisons, baseline: str) -> Table:
         )
     table.note = (
         "Difference: mean over the seeds that both have, in points; interval by bootstrap; bold "
-        "where it lies above zero and the paired t-test gives p < 0.05. All tests are two-sided. "
+        "where it lies above zero and the paired t-test gives p < 0.05. Average: only where both "
+        "have all tasks of this report. All tests are two-sided. "
         "Holm: paired t, over the tasks of a method. Welch: all runs of both sides, as in the "
         "paper. Sign flip: exact permutation of the paired differences. Spread: Brown-Forsythe. "
         "Power: of the paired t-test at the observed difference, level 0.05; seeds needed: for a "

@@ -58,6 +58,18 @@ def test_the_curve_of_several_tasks_has_their_average(write_run, blocks):
     assert dots(average, "o")[:, 1].tolist() == [60, 60]
 
 
+def test_a_curve_averages_and_shows_the_same_tasks_everywhere(write_run, blocks):
+    for n_train, task in ((100, "cola"), (100, "rte"), (400, "cola")):
+        write_run(40.0, n_train=n_train, task=task)
+    found = blocks()
+    (plot,) = curve_plots(found)
+    assert dots(plot.figure.axes[2], "o").tolist() == [[100, 40]]
+    assert len(runs_plot(found[1]).figure.axes) == 1  # cola alone has runs there
+    write_run(40.0, task="mrpc", n_train=None)
+    (plot,) = curve_plots(blocks())
+    assert [ax.get_title(loc="left") for ax in plot.figure.axes] == ["cola", "rte"]
+
+
 def test_cost_is_a_ratio_to_the_baseline(write_run, blocks):
     write_run(40.0, cost={"train_seconds": 2.0})
     write_run(50.0, cost={"train_seconds": 6.0}, method="agwm")
@@ -86,6 +98,29 @@ def test_no_alpha_or_a_broken_one_is_none(tmp_path):
     assert read_alpha(tmp_path) is None
     (tmp_path / "alpha.safetensors").write_bytes(b"half")
     assert read_alpha(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [
+        {"a1": np.ones((5, 2)), "a2": np.ones((3, 4))},
+        {"a1": np.ones((5, 0)), "a2": np.ones((0, 4))},
+        {"a1": np.ones(5), "a2": np.ones(5)},
+        {"a1": np.ones((5, 2))},
+        {"alpha": np.full((2, 2), np.nan)},
+    ],
+)
+def test_factors_that_make_no_matrix_are_none(tmp_path, factors):
+    tensors = {f"bert.pooler.dense.{name}": factor for name, factor in factors.items()}
+    save_file(tensors, tmp_path / "alpha.safetensors")
+    assert read_alpha(tmp_path) is None
+
+
+def test_runs_that_mix_no_layer_in_common_have_no_map(write_run, blocks):
+    for seed in (0, 1):
+        tensors = {f"bert.encoder.layer.{seed}.fc.alpha": np.ones((2, 2), np.float32)}
+        save_file(tensors, write_run(seed=seed, method="agwm") / "alpha.safetensors")
+    assert list(alpha_plots(blocks()[0])) == []
 
 
 @pytest.mark.parametrize(

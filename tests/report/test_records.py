@@ -1,8 +1,11 @@
+import json
+
 import pytest
 
 from agwm.errors import UserError
 from agwm.report.predictions import is_degenerate, read_predictions
 from agwm.report.records import CellKey, read_records
+from agwm.results.record import Record
 
 
 def test_runs_are_found_at_any_depth_once_and_not_below_a_run(tmp_path, write_run):
@@ -57,6 +60,95 @@ def test_what_is_no_record_is_listed_with_its_reason(tmp_path, write_run, old, n
     assert listed == file and reason in why and "\n" not in why
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", True),
+        ("seed", -1),
+        ("seed", 1.0),
+        ("schema_version", True),
+        ("schema_version", [1]),
+        ("n_train", 1),
+        ("n_train", False),
+        ("n_train", 2**63),
+        ("task", "\ud800"),
+        ("method", "half \udfff"),
+        ("model", None),
+        ("status", ["ok"]),
+        ("headline", 50.0),
+        ("headline", None),
+        ("headline.value", None),
+        ("headline.value", True),
+        ("headline.value", "50"),
+        ("headline.value", float("inf")),
+        ("headline.value", 100.1),
+        ("headline.value", 2**63),
+        ("headline.name", 1),
+        ("baseline", float("nan")),
+        ("baseline", "0"),
+        ("degenerate", 0),
+        ("cost", [1]),
+        ("cost.train_seconds", "2"),
+        ("cost.train_seconds", -1.0),
+        ("cost.forward_passes", float("inf")),
+        ("cost.optimizer_steps", 2**63),
+        ("cost.backward_passes", True),
+        ("peak_memory_bytes", 1.5),
+        ("peak_memory_bytes", 2**63),
+        ("device", ["cpu"]),
+        ("sweep", {}),
+        ("finished_at", 20261121),
+        ("subsample_hash", ["a"]),
+        ("cell_hash", 7),
+        ("error", {"type": "ValueError"}),
+        ("error", "\ud800"),
+        ("variant", "rank=8"),
+        ("variant", [8]),
+        ("git", "e9b0028"),
+        ("git.commit", 9),
+        ("git.dirty", "no"),
+        ("versions", ["torch"]),
+        ("versions.torch", 2.6),
+    ],
+)
+def test_a_field_that_cannot_be_makes_a_record_unreadable(tmp_path, write_run, path, value):
+    write_run(seed=0)
+    file = write_run(seed=1) / "record.json"
+    record = json.loads(file.read_text())
+    outer, _, inner = path.rpartition(".")
+    target = record.setdefault(outer, {}) if outer else record
+    target[inner] = value
+    file.write_text(json.dumps(record))
+    found = read_records([tmp_path])
+    assert [run.seed for run in found.ok] == [0]
+    ((listed, why),) = found.unreadable
+    assert listed == file and path in why and len(why) < 120
+    assert why.encode()  # can be written into a report
+
+
+@pytest.mark.parametrize("content", [b"[" * 10**6, b"\xff", b"", b"null", b"9" * 5000])
+def test_a_file_of_anything_is_unreadable(tmp_path, write_run, content):
+    file = write_run() / "record.json"
+    file.write_bytes(content)
+    assert [path for path, _ in read_records([tmp_path]).unreadable] == [file]
+
+
+@pytest.mark.parametrize(
+    "outcome", [{"status": "ok", "headline": {"name": "f1", "value": 5.0}}, {"status": "failed"}]
+)
+def test_a_record_with_no_more_than_agwm_always_writes_is_read(tmp_path, outcome):
+    names = dict.fromkeys(("task", "model", "method", "sweep", "config_hash", "cell_hash"), "x")
+    Record(**names, **outcome, n_train=None, seed=0).write(tmp_path)
+    found = read_records([tmp_path])
+    assert len(found.ok) + len(found.failed) == 1 and found.unreadable == []
+
+
+@pytest.mark.parametrize("value", [-100, 100.0000001, 0])
+def test_a_headline_may_be_any_percentage(tmp_path, write_run, value):
+    write_run(value)
+    assert [run.value for run in read_records([tmp_path]).ok] == [value]
+
+
 def test_a_list_is_no_record(tmp_path, write_run):
     file = write_run() / "record.json"
     file.write_text("[1, 2]")
@@ -88,6 +180,12 @@ def test_two_configurations_in_one_cell_are_refused(tmp_path, write_run):
     folders = [write_run(seed=seed, cell_hash=hash_) for seed, hash_ in enumerate("aab")]
     message = refusal(tmp_path)
     assert str(folders[2]) in message and "(a, b)" in message
+
+
+def test_two_metrics_in_one_cell_are_refused(tmp_path, write_run):
+    for seed, name in enumerate(("accuracy", "f1")):
+        write_run(seed=seed, headline={"name": name, "value": 50.0})
+    assert "two headline metrics (accuracy, f1)" in refusal(tmp_path)
 
 
 def test_records_without_a_cell_hash_are_taken(tmp_path, write_run):
@@ -151,4 +249,48 @@ def test_a_run_is_degenerate_if_it_predicts_one_thing(
 def test_broken_predictions_are_as_good_as_none(write_run):
     folder = write_run()
     (folder / "predictions.jsonl").write_text('{"id": 0, "predi')
+    assert read_predictions(folder) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prediction": "1"},
+        {"prediction": True},
+        {"prediction": None},
+        {"prediction": 2},  # there are classes 0 and 1
+        {"prediction": 0.5},
+        {"prediction": [1]},
+        {"prediction": {"class": 1}},
+        {"scores": [0.5, 0.6]},
+        {"scores": [-0.5, 1.5]},
+        {"scores": [None, 1.0]},
+        {"scores": ["0", "1"]},
+        {"scores": []},
+        {"scores": None},
+        {"scores": 1.0},
+        {"scores": {"0": 1.0}},
+    ],
+)
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_predictions_that_cannot_be_are_as_good_as_none(tmp_path, write_run, wrong, everywhere):
+    rows = rows_of([0, 1, 1])
+    rows = [row | wrong if everywhere or row["id"] == 1 else row for row in rows]
+    assert read_predictions(write_run(predictions=rows, degenerate=None)) is None
+    (run,) = read_records([tmp_path]).ok
+    assert is_degenerate(run) is None
+
+
+def test_scores_of_other_numbers_of_classes_are_as_good_as_none(write_run):
+    rows = [
+        {"id": i, "label": 0, "prediction": 0, "scores": scores}
+        for i, scores in enumerate(([1.0], [0.5, 0.2, 0.3]))  # 2 a row on average
+    ]
+    assert read_predictions(write_run(predictions=rows)) is None
+
+
+@pytest.mark.parametrize("content", ["", '{"id": 0}\n', "[1]\n", "\n", "\0"])
+def test_a_file_of_something_else_has_no_predictions(write_run, content):
+    folder = write_run()
+    (folder / "predictions.jsonl").write_text(content)
     assert read_predictions(folder) is None

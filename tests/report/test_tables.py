@@ -26,6 +26,17 @@ def test_scores_are_mean_and_deviation_with_the_papers_average(write_run, report
     assert scores.texts()[0][3:] == ["20.00 ± 10.00", "71.00 ± 1.73", "45.50 ± 5.87"]
 
 
+def test_an_average_is_over_all_tasks_of_the_report(write_run, report, rows):
+    for method in ("vanilla", "agwm"):
+        for n_train, task in ((40, "cola"), (40, "rte"), (40, "mrpc"), (80, "cola"), (80, "rte")):
+            write_cells(write_run, (10, 20), task=task, n_train=n_train, method=method)
+    tables, _ = report()
+    averages = [(row[1], row[-1]) for row in tables["scores"].rows]
+    assert averages == [(40, pytest.approx((15, sqrt(50))))] * 2 + [(80, None)] * 2
+    for name in ("comparisons", "cost"):
+        assert {row["n"] for row in rows(tables[name]) if row["task"] == "average"} == {40}
+
+
 def test_only_a_gain_whose_interval_excludes_zero_is_bold(write_run, report):
     write_cells(write_run, (10, 20, 30, 40))
     write_cells(write_run, (15, 24, 36, 45), method="better")
@@ -116,6 +127,23 @@ def test_the_table_order_is_numbers_then_all_the_data(write_run, report):
     assert blocks == [(n, m) for n in (300, 1000, "full") for m in ("vanilla", "agwm")]
 
 
+def test_a_task_that_a_method_was_not_run_on_is_told(write_run, report):
+    for task in ("cola", "rte", "mrpc"):
+        write_run(task=task)
+        write_run(task=task, n_train=None)  # of vanilla alone
+    write_run(task="cola", method="agwm")
+    write_run(task="rte", method="agwm", status="failed")
+    for method in ("lora", "mixout", "r3f"):
+        write_run(task="mrpc", method=method)
+    told = [line for line in report()[1].warnings if line.startswith("no runs")]
+    assert told == [
+        "no runs of agwm on mrpc (tiny, n = 300)",
+        "no runs of lora on cola (tiny, n = 300)",
+        "no runs of lora on rte (tiny, n = 300)",
+        "no runs in 4 more such cells",
+    ]
+
+
 @pytest.mark.parametrize(("seeds", "told"), [(9, True), (10, False)])
 def test_intervals_of_few_seeds_are_warned_of(write_run, report, seeds, told):
     write_cells(write_run, range(seeds))
@@ -201,6 +229,17 @@ def test_cost_is_the_median_and_its_ratio_to_the_baseline(write_run, report, row
     assert (rte["x time"], rte["x passes"]) == (5.0, 4.0)
     assert (average["x time"], average["x passes"]) == (4.0, 3.0)
     assert cola["peak MiB"] == 3 and cola["steps"] == 50 and cola["device"] == "cpu"
+
+
+@pytest.mark.parametrize("unknown", ["train_seconds", "forward_passes"])
+def test_a_ratio_is_averaged_only_where_all_tasks_have_it(write_run, report, rows, unknown):
+    write_run(task="cola", cost=cost(2.0, 10))
+    write_run(task="cola", cost=cost(6.0, 50), method="agwm")
+    write_run(task="rte", cost=cost(2.0, 10) | {unknown: None})
+    write_run(task="rte", cost=cost(10.0, 130), method="agwm")
+    *_, average = rows(report()[0]["cost"])
+    known = {"train_seconds": (None, 3.0), "forward_passes": (4.0, None)}[unknown]
+    assert (average["task"], average["x time"], average["x passes"]) == ("average", *known)
 
 
 def test_times_of_different_devices_are_warned_of(write_run, report):
