@@ -17,6 +17,12 @@ from agwm.method import build_method
 from agwm.paths import root
 
 
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """The command line sets it for its process; here it is not to reach the tests that follow."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+
+
 @pytest.fixture
 def compose():
     """`compose(*overrides)`: the `RunConfig` that the command line would get."""

@@ -55,7 +55,6 @@ def finished(tmp_path_factory):
 def cli(monkeypatch, capsys, tmp_path):
     """`cli(*argv)`: exit code, stdout and stderr of `agwm.train` in an empty directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
 
     def called(*argv):
         monkeypatch.setattr(train, "_exit_codes", [])

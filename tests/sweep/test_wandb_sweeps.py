@@ -45,6 +45,8 @@ def test_a_run_started_by_the_agent_belongs_to_its_sweep(tmp_path):
     tiny = ("model=tiny", "n_train=40", "optim.epochs=1", "logger.mode=offline")
     agent = {"WANDB_SWEEP_ID": "abc123", "WANDB_RUN_ID": "run1", "WANDB_PROJECT": "agwm"}
     environment = os.environ | agent | {"PYTHONPATH": str(root())}
+    # Of a W&B run in this process: the child would leave its file to that one's writer.
+    environment.pop("WANDB_SERVICE", None)
     subprocess.run([*command, *tiny], cwd=tmp_path, env=environment, check=True)
     (path,) = offline_runs(tmp_path)
     records = read_wandb(path)
