@@ -2,7 +2,6 @@ import subprocess
 import sys
 import time
 from copy import deepcopy
-from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,14 +43,21 @@ def command_line(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("method", choices("method"))
-def test_every_task_composes_with_every_model_and_the_method_builds(compose, method):
+def test_every_method_builds_for_every_model(compose, method):
     built = set()
-    for task, model in product(choices("task"), choices("model")):
-        config = compose(f"task={task}", f"model={model}", f"method={method}")
-        assert (config.task.name, config.model.name) == (task, model)
+    for model in choices("model"):
+        config = compose("task=rte", f"model={model}", f"method={method}")
         built.add(type(build_method(config.method)))
         assert build_method(config.method).name == method
     assert len(built) == 1 and issubclass(built.pop(), Method)
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_task_composes_with_every_model(compose, model):
+    for task in choices("task"):
+        config = compose(f"task={task}", f"model={model}")
+        assert (config.task.name, config.model.name) == (task, model)
+        assert build_method(config.method).name == "agwm"
 
 
 # Batch size, learning rate, epochs, steps, warm-up ratio, warm-up steps, weight decay: table 7.
