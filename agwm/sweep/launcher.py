@@ -17,7 +17,6 @@ from omegaconf import DictConfig
 
 from agwm.config import require
 from agwm.sweep.job import Job
-from agwm.sweep.overview import Overview
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -60,6 +59,9 @@ class LocalLauncher(Launcher):
         Raises:
             KeyboardInterrupt: after every running process was told to stop, and has.
         """
+        # A single run, which passes through this file too, need not wait for rich.
+        from agwm.sweep.overview import Overview
+
         waiting = [Job(list(overrides), self._command(overrides)) for overrides in job_overrides]
         shared = set.intersection(*(set(job.overrides) for job in waiting))
         for job in waiting:
@@ -75,10 +77,11 @@ class LocalLauncher(Launcher):
                         running.append(job)
                         job.start(free.pop(0), self._environment)
                         overview.started(job)
-                    for job in [job for job in running if job.ended()]:
-                        running.remove(job)
-                        free.append(job.slot)
-                        overview.ended(job)
+                    for job in list(running):
+                        if job.ended():
+                            running.remove(job)
+                            free.append(job.slot)
+                            overview.ended(job)
                     overview.show(running)
                     time.sleep(0.1)
             finally:

@@ -24,7 +24,6 @@ class Overview:
         self.jobs = list(jobs)
         self.console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
-        self.over = 0
         self.lengths: dict[str, list[float]] = defaultdict(list)  # seconds, by kind
 
     def __enter__(self) -> "Overview":
@@ -42,15 +41,17 @@ class Overview:
 
     def ended(self, job: Job) -> None:
         """A line above the live table, with what the job said last if it failed."""
-        self.over += 1
         if job.code == 0:
             self.lengths[job.kind].append(job.seconds)
         outcome = "done" if job.code == 0 else f"FAILED (exit code {job.code})"
-        line = f"[{self.over}/{len(self.jobs)}] {outcome} in {_clock(job.seconds)}: {job.label}"
+        line = f"[{self._over()}/{len(self.jobs)}] {outcome} in {_clock(job.seconds)}: {job.label}"
         self.console.print(line, markup=False)
         if job.code:
             told = [line for line in job.lines if line.startswith("error:")] or [*job.lines][-3:]
             self.console.print("\n".join(f"    {line}" for line in told), markup=False)
+
+    def _over(self) -> int:
+        return sum(job.code is not None for job in self.jobs)
 
     def show(self, running: list[Job]) -> None:
         """Draw the live table anew."""
@@ -60,7 +61,7 @@ class Overview:
     def _table(self, running: list[Job]) -> Table:
         failed = sum(bool(job.code) for job in self.jobs)
         table = Table(
-            title=f"{self.over} of {len(self.jobs)} runs over, {failed} failed, "
+            title=f"{self._over()} of {len(self.jobs)} runs over, {failed} failed, "
             f"{self._time_left(running)}",
             title_justify="left",
             box=None,

@@ -11,7 +11,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from agwm.errors import one_line
-from agwm.sweep.outcome import print_outcome, print_plan
 from agwm.sweep.plan import expand, plan
 
 
@@ -44,6 +43,9 @@ class CellSweeper(Sweeper):
             UserError: before anything is launched; see `agwm.sweep.plan.plan`.
             SystemExit: 1 if a run failed or has no record at the end, 130 after an interrupt.
         """
+        # A single run, which passes through this file too, need not wait for rich.
+        from agwm.sweep.outcome import print_outcome, print_plan
+
         parser = OverridesParser.create(config_loader=self.loader)
         runs = expand(self.params, self.also, arguments, parser.parse_overrides)
         planned = plan(runs, lambda line: self.loader.load_sweep_config(self.config, line))
