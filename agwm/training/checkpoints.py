@@ -6,7 +6,6 @@ the same bits as one that was never interrupted.
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import Module
+
+from agwm.results.record import replacing
 
 _LOG = logging.getLogger("agwm")
 
@@ -39,18 +40,12 @@ class Checkpoints:
         """
         tensors = {name: p.detach().cpu().contiguous() for name, p in _trained(model).items()}
         metadata = {"origin": self.origin, "account": json.dumps(account)}
-        path = self._path(fit)
-        temporary = path.with_suffix(f".{os.getpid()}")
         try:
             self.folder.mkdir(exist_ok=True)
-            save_file(tensors, temporary, metadata)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            with replacing(self._path(fit)) as temporary:
+                save_file(tensors, temporary, metadata)
         except (OSError, SafetensorError) as error:
             _LOG.warning("no checkpoint of fit %d: %s", fit, error)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def restore(self, fit: int, model: Module) -> dict[str, Any] | None:
         """Put what `save` kept into `model` and return the account; None if there is nothing."""
