@@ -30,7 +30,8 @@ from agwm.results.record import Record, git_state, read_record, versions, write_
 from agwm.seeding import derive
 from agwm.training.checkpoints import Checkpoints
 from agwm.training.metrics import baseline, evaluate, predictions, scores
-from agwm.training.runner import LightningRunner, silence
+from agwm.training.runner import LightningRunner
+from agwm.training.silence import silence
 
 
 def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:

@@ -19,7 +19,8 @@ from agwm.method import build_method
 from agwm.models.pretrained import load_pretrained
 from agwm.paths import root
 from agwm.training.finetune import FineTuneModule
-from agwm.training.runner import LightningRunner, silence
+from agwm.training.runner import LightningRunner
+from agwm.training.silence import silence
 
 STEPS = 200
 

@@ -3,7 +3,6 @@
 import logging
 import math
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -33,24 +32,6 @@ from agwm.training.progress import RunProgress
 from agwm.training.search import BilevelSearchModule
 
 _LOG = logging.getLogger("agwm")
-# They concern what is chosen here on purpose, or Lightning's own insides.
-_EXPECTED_WARNINGS = (
-    # Alpha's optimizer may be stepped at every T-th iteration only.
-    ".*lr_scheduler.step.. before .optimizer.step.*",
-    ".*does not have many workers.*",
-    ".*in eval mode at the start of training.*",
-    ".*Experiment logs directory.*",
-    ".*LeafSpec.*",
-    ".*is_gradient_checkpointing.*",  # PEFT's own
-    ".*srun.* command is available.*",  # a run is one process, on a cluster too
-)
-
-
-def silence() -> None:
-    """Keep Lightning's advice out of a run's few lines; errors still come through."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for pattern in _EXPECTED_WARNINGS:
-        warnings.filterwarnings("ignore", pattern)
 
 
 class LightningRunner:
