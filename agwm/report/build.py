@@ -19,6 +19,10 @@ from agwm.report.scores import (
 from agwm.report.stability import stability_table
 from agwm.report.table import Column, Table, n_train_text
 
+# Columns of runs.csv that are fields of the record.
+_COST = ("train_seconds", "total_seconds", "forward_passes", "backward_passes", "optimizer_steps")
+_PLAIN = ("peak_memory_bytes", "device", "sweep", "config_hash", "cell_hash", "subsample_hash")
+
 
 @dataclass
 class Report:
@@ -208,14 +212,9 @@ def _run_rows(records: Records, cells: list[Cell]) -> list[list]:
     """One row for each readable record, failed ones without a value."""
     flags = {(cell.key, seed): flag for cell in cells for seed, flag in cell.degenerate.items()}
     header = ["model", "n_train", "method", "task", "seed", "status", "metric", "value"]
-    header += ["baseline", "degenerate", "train_seconds", "total_seconds", "forward_passes"]
-    header += ["backward_passes", "optimizer_steps", "peak_memory_bytes", "device", "sweep"]
-    header += ["config_hash", "cell_hash", "subsample_hash", "commit", "folder", "error"]
+    header += ["baseline", "degenerate", *_COST, *_PLAIN, "commit", "folder", "error"]
     rows = []
     for run in [*records.ok, *records.failed]:
-        cost = [run.get("cost", name) for name in header[10:15]]
-        plain = [run.get(name) for name in ("peak_memory_bytes", "device", "sweep")]
-        plain += [run.get(name) for name in ("config_hash", "cell_hash", "subsample_hash")]
         rows.append(
             [
                 *key_values(run.cell),
@@ -225,8 +224,8 @@ def _run_rows(records: Records, cells: list[Cell]) -> list[list]:
                 run.value,
                 run.get("baseline"),
                 flags.get((run.cell, run.seed)) if run.value is not None else None,
-                *cost,
-                *plain,
+                *(run.get("cost", name) for name in _COST),
+                *(run.get(name) for name in _PLAIN),
                 run.get("git", "commit"),
                 str(run.folder),
                 run.get("error"),

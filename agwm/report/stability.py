@@ -52,7 +52,7 @@ def _measures(cell: Cell, runs: list[Run]) -> list:
     return [
         len(runs),
         *summarize(values),
-        max(values) - min(values) if values else None,
+        max(values) - min(values),
         _no_better(runs),
         None if None in flags else sum(flags),
         *_between_runs(runs),
@@ -62,7 +62,7 @@ def _measures(cell: Cell, runs: list[Run]) -> list:
 def _no_better(runs: list[Run]) -> float | None:
     """Share of runs whose headline is at most that of a constant prediction."""
     baselines = [run.get("baseline") for run in runs]
-    if not runs or None in baselines:
+    if None in baselines:
         return None
     # The two may differ in their last bits.
     worse = [run.value <= constant + 1e-6 for run, constant in zip(runs, baselines, strict=True)]
