@@ -39,8 +39,13 @@ def problem(pretrained, data, chosen):
     reference = build(pretrained, chosen)
     reference.model.train()
     batch = next(iter(data.search_dataloader(0, chosen.inner_fraction)))[0]
-    inner, outer = (reference._loss(batch[part], part) for part in ("inner", "outer"))
-    return list(reference._weights.values()), reference._alpha_values(), inner, outer
+    inner, outer = (reference.search.loss(batch[part], part) for part in ("inner", "outer"))
+    return (
+        list(reference.search.weights.values()),
+        list(reference.search.alpha.values()),
+        inner,
+        outer,
+    )
 
 
 def chosen_for(hypergradient, **changes):
@@ -58,7 +63,7 @@ def found_and_parts(loaded, chosen):
     pretrained, data = loaded
     done = fit(build(pretrained, chosen), data, steps=1)
     weights, alpha, inner, outer = problem(pretrained, data, chosen)
-    found = [(a - b) / ALPHA_LR for a, b in zip(alpha, done._alpha_values(), strict=True)]
+    found = [(a - b) / ALPHA_LR for a, b in zip(alpha, done.search.alpha.values(), strict=True)]
     with sdpa_kernel(SDPBackend.MATH):
         slope = torch.autograd.grad(inner(weights, alpha), weights, create_graph=True)
     ahead = [(w - ETA * g).detach().requires_grad_() for w, g in zip(weights, slope, strict=True)]
@@ -71,7 +76,7 @@ def found_and_parts(loaded, chosen):
     def implicit(u):
         return [-x for x in torch.autograd.grad(slope, alpha, u, retain_graph=True)]
 
-    moved = zip(done._weights.values(), ahead, strict=True)
+    moved = zip(done.search.weights.values(), ahead, strict=True)
     assert all(torch.allclose(w, a, rtol=1e-9, atol=1e-12) for w, a in moved)
     return found, direct, v, hessian, implicit
 
@@ -128,12 +133,12 @@ def test_unrolled_moves_alpha_by_the_derivative_through_all_steps(loaded, by_sgd
             at = [w - ETA * g for w, g in zip(at, slope, strict=True)]
         expected = torch.autograd.grad(outer(at, alpha), alpha)
     direct = torch.autograd.grad(outer([w.detach() for w in at], alpha), alpha)
-    found = [(a - b) / ALPHA_LR for a, b in zip(alpha, done._alpha_values(), strict=True)]
+    found = [(a - b) / ALPHA_LR for a, b in zip(alpha, done.search.alpha.values(), strict=True)]
     close(found, direct, [e - d for e, d in zip(expected, direct, strict=True)])
     # W itself takes one step, however far was looked ahead.
     weights = problem(pretrained, data, chosen)[0]
     slope = torch.autograd.grad(inner(weights, [a.detach() for a in alpha]), weights)
-    for w, g, after in zip(weights, slope, done._weights.values(), strict=True):
+    for w, g, after in zip(weights, slope, done.search.weights.values(), strict=True):
         torch.testing.assert_close(after.detach(), w.detach() - ETA * g, rtol=1e-9, atol=1e-12)
 
 

@@ -12,6 +12,7 @@ from agwm.errors import RunError
 from agwm.models.mixed import alpha_parameters, mixed_linears
 from agwm.numerics import hypergradient as hg
 from agwm.training.search import BilevelSearchModule
+from agwm.training.search_step import SearchStep
 
 
 def searched(loaded, preset="paper", steps=3, callback=None, seed=0, k=0, **changes):
@@ -32,8 +33,8 @@ class Watch(Callback):
         optimizer = trainer.optimizers[0]
         counters = {int(state["step"]) for state in optimizer.state.values()}
         self.seen.append({
-            "weights": [w.detach().clone() for w in module._weights.values()],
-            "alpha": torch.cat([a.detach().flatten() for a in module._alpha.values()]),
+            "weights": [w.detach().clone() for w in module.search.weights.values()],
+            "alpha": torch.cat([a.detach().flatten() for a in module.search.alpha.values()]),
             "counters": counters, "logged": dict(trainer.logged_metrics),
         })  # fmt: skip
 
@@ -78,7 +79,7 @@ def test_released_leaves_w_displaced_by_the_radius(loaded):
     start = mixed_model(pretrained)
     module = BilevelSearchModule(mixed_model(pretrained), settings("released"), optim, 5, 0, 0)
     fit(module, data, steps=1)
-    moved = [w.detach() - start.get_parameter(n).detach() for n, w in module._weights.items()]
+    moved = [w.detach() - start.get_parameter(n).detach() for n, w in module.search.weights.items()]
     assert hg.norm(moved).item() == pytest.approx(0.0100, abs=2e-6)
 
 
@@ -98,23 +99,23 @@ def test_alpha_moves_inside_its_bounds_and_w0_does_not(loaded):
 
 def test_rollback_takes_w_back_but_not_alpha(loaded, monkeypatch):
     seen = {}
-    original = BilevelSearchModule._step_alpha
+    original = SearchStep._step_alpha
 
-    def step_alpha(module, *arguments):
-        logged = original(module, *arguments)
-        seen["after"] = [a.detach().clone() for a in module._alpha.values()]
-        seen["ahead"] = [w.detach().clone() for w in module._weights.values()]
+    def step_alpha(search, *arguments):
+        logged = original(search, *arguments)
+        seen["after"] = [a.detach().clone() for a in search.alpha.values()]
+        seen["ahead"] = [w.detach().clone() for w in search.weights.values()]
         return logged
 
-    monkeypatch.setattr(BilevelSearchModule, "_step_alpha", step_alpha)
+    monkeypatch.setattr(SearchStep, "_step_alpha", step_alpha)
     module = searched(loaded, "rollback", steps=1)
-    kept = zip(seen["after"], module._alpha.values(), strict=True)
+    kept = zip(seen["after"], module.search.alpha.values(), strict=True)
     assert all(torch.equal(a, b) for a, b in kept)
     start = mixed_model(loaded[0])
     # One real step from the start, with the new alpha: neither the start nor the look-ahead.
-    name, weight = next((n, w) for n, w in module._weights.items() if "query.weight" in n)
+    name, weight = next((n, w) for n, w in module.search.weights.items() if "query.weight" in n)
     assert not torch.equal(weight, start.get_parameter(name))
-    assert not torch.equal(weight, seen["ahead"][list(module._weights).index(name)])
+    assert not torch.equal(weight, seen["ahead"][list(module.search.weights).index(name)])
 
 
 def test_alpha_every_steps_alpha_at_every_second_iteration_only(loaded):
@@ -149,11 +150,15 @@ def mixed_product(loaded, displacement, shared_masks):
     )
     module.model.train()
     batch = next(iter(data.train_dataloader()))
-    weights = [w.detach() for w in module._weights.values()]
+    weights = [w.detach() for w in module.search.weights.values()]
     v = [torch.full_like(w, displacement) for w in weights]
-    loss = module._loss(batch, "inner", *(() if shared_masks else ("plus", "minus")))
-    plus = hg.alpha_gradient(loss, hg.displaced(weights, v, 1.0), module._alpha_values())
-    minus = hg.alpha_gradient(loss, hg.displaced(weights, v, -1.0), module._alpha_values())
+    loss = module.search.loss(batch, "inner", *(() if shared_masks else ("plus", "minus")))
+    plus = hg.alpha_gradient(
+        loss, hg.displaced(weights, v, 1.0), list(module.search.alpha.values())
+    )
+    minus = hg.alpha_gradient(
+        loss, hg.displaced(weights, v, -1.0), list(module.search.alpha.values())
+    )
     return hg.norm([p - m for p, m in zip(plus, minus, strict=True)])
 
 
@@ -232,8 +237,8 @@ def test_a_loss_that_is_not_finite_names_search_and_step(loaded):
 def test_a_zero_outer_gradient_has_no_implicit_term(loaded, monkeypatch):
     watch = Watch()
     monkeypatch.setattr(
-        BilevelSearchModule, "_preconditioned", lambda self, v: [torch.zeros_like(d) for d in v]
+        SearchStep, "_preconditioned", lambda self, v, _: [torch.zeros_like(d) for d in v]
     )
     module = searched(loaded, callback=watch, steps=2)
-    assert module.zero_directions == 2
+    assert module.search.zero_directions == 2
     assert watch.seen[1]["logged"]["search/implicit_norm"] == 0

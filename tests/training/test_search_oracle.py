@@ -35,8 +35,13 @@ def problem(pretrained, data, chosen):
     reference = build(pretrained, chosen, ETA)
     reference.model.train()
     batch = next(iter(data.search_dataloader(0, chosen.inner_fraction)))[0]
-    inner, outer = (reference._loss(batch[part], part) for part in ("inner", "outer"))
-    return list(reference._weights.values()), reference._alpha_values(), inner, outer
+    inner, outer = (reference.search.loss(batch[part], part) for part in ("inner", "outer"))
+    return (
+        list(reference.search.weights.values()),
+        list(reference.search.alpha.values()),
+        inner,
+        outer,
+    )
 
 
 @pytest.mark.parametrize("order", ["w_alpha", "rollback"])
@@ -62,7 +67,7 @@ def test_one_iteration_is_the_derivative_through_the_step(
         ahead = [w - ETA * g for w, g in zip(weights, slope, strict=True)]
         expected = torch.autograd.grad(outer(ahead, alpha), alpha)
         direct = torch.autograd.grad(outer([w.detach() for w in ahead], alpha), alpha)
-    found = [(a - b) / ALPHA_LR for a, b in zip(alpha, done._alpha_values(), strict=True)]
+    found = [(a - b) / ALPHA_LR for a, b in zip(alpha, done.search.alpha.values(), strict=True)]
     size = max(e.abs().max() for e in expected)
     for f, e in zip(found, expected, strict=True):
         assert (f - e).abs().max() < tolerance * size
@@ -71,10 +76,10 @@ def test_one_iteration_is_the_derivative_through_the_step(
 
     final = ahead
     if order == "rollback":
-        stepped = [b.detach() for b in done._alpha_values()]
+        stepped = [b.detach() for b in list(done.search.alpha.values())]
         again = torch.autograd.grad(inner(weights, stepped), weights)
         final = [w - ETA * g for w, g in zip(weights, again, strict=True)]
-    for w, f in zip(done._weights.values(), final, strict=True):
+    for w, f in zip(done.search.weights.values(), final, strict=True):
         torch.testing.assert_close(w.detach(), f.detach(), rtol=1e-9, atol=1e-12)
 
 
@@ -103,7 +108,7 @@ def test_the_mixed_derivative_is_taken_where_and_scaled_as_the_switches_say(
         product = torch.autograd.grad(slope, alpha, v)
     factor = ETA if scale == "eta" else 1.0
     size = max(d.abs().max() for d in direct)
-    steps = zip(alpha, done._alpha_values(), direct, product, strict=True)
+    steps = zip(alpha, list(done.search.alpha.values()), direct, product, strict=True)
     for before, after, d, p in steps:
         assert ((before - after) / ALPHA_LR - (d - factor * p)).abs().max() < 1e-8 * size
 
@@ -114,7 +119,9 @@ def test_released_leaves_w_against_the_outer_gradient(loaded, by_sgd):
     done = fit(build(pretrained, chosen, eta=0.0), data, steps=1)
     weights, alpha, _, outer = problem(pretrained, data, chosen)
     v = torch.autograd.grad(outer(weights, alpha), weights)
-    moved = [b.detach() - a.detach() for a, b in zip(weights, done._weights.values(), strict=True)]
+    moved = [
+        b.detach() - a.detach() for a, b in zip(weights, done.search.weights.values(), strict=True)
+    ]
     inner = sum((m * d).sum() for m, d in zip(moved, v, strict=True))
     assert (inner / (norm(moved) * norm(v))).item() == pytest.approx(-1, abs=1e-9)
     assert norm(moved).item() == pytest.approx(chosen.fd_radius, rel=1e-9)
