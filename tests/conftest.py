@@ -1,4 +1,5 @@
 import os
+import sys
 
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
@@ -12,6 +13,7 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from agwm import train
 from agwm.config import compose_config, config_hash, register, run_dir
 from agwm.method import build_method
 from agwm.paths import root
@@ -31,6 +33,22 @@ def compose():
     # Opened once for all that a test composes.
     with initialize_config_dir(str(root() / "conf"), version_base="1.3"):
         yield compose_config
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """`cli(*argv)`: exit code, stdout and stderr of `agwm.train` in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def called(*argv):
+        monkeypatch.setattr(train, "_exit_codes", [])
+        monkeypatch.setattr(sys, "argv", ["train.py", *argv])
+        GlobalHydra.instance().clear()
+        with pytest.raises(SystemExit) as stop:
+            train.main()
+        return stop.value.code, *capsys.readouterr()
+
+    return called
 
 
 @pytest.fixture

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 import agwm
-from agwm import train
 
 TINY = ("model=tiny", "n_train=40", "logger=none")
 SEARCH = (*TINY, "method.num_searches=1", "method.search_epochs=1")
@@ -49,22 +47,6 @@ def finished(tmp_path_factory):
     """Working directory in which one run was made, and what the command said."""
     folder = tmp_path_factory.mktemp("work")
     return folder, shell(folder, "-m", "agwm.train", *SEARCH)
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """`cli(*argv)`: exit code, stdout and stderr of `agwm.train` in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-
-    def called(*argv):
-        monkeypatch.setattr(train, "_exit_codes", [])
-        monkeypatch.setattr(sys, "argv", ["train.py", *argv])
-        GlobalHydra.instance().clear()
-        with pytest.raises(SystemExit) as stop:
-            train.main()
-        return stop.value.code, *capsys.readouterr()
-
-    return called
 
 
 @pytest.fixture

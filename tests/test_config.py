@@ -6,10 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 import agwm
-from agwm import train
 from agwm.config import config_hash, run_dir
 from agwm.method import Method, build_method
 from agwm.paths import root
@@ -20,26 +18,15 @@ def choices(group):
 
 
 @pytest.fixture
-def command_line(monkeypatch, capsys, tmp_path):
-    """`command_line(*argv)`: exit code and stderr of `agwm.train`; starting a run is a failure."""
+def command_line(cli, monkeypatch):
+    """`cli`, where starting a run is a failure."""
 
     def started(*_):
         raise AssertionError("the run was started")
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
     monkeypatch.setitem(sys.modules, "agwm.run", SimpleNamespace(run=started))
     monkeypatch.setitem(sys.modules, "agwm.results.summary", SimpleNamespace(print_summary=started))
-    monkeypatch.setattr(train, "_exit_codes", [])
-
-    def exit_and_stderr(*argv):
-        monkeypatch.setattr(sys, "argv", ["train.py", *argv])
-        GlobalHydra.instance().clear()
-        with pytest.raises(SystemExit) as stop:
-            train.main()
-        return stop.value.code, capsys.readouterr().err
-
-    return exit_and_stderr
+    return cli
 
 
 @pytest.mark.parametrize("method", choices("method"))
@@ -179,7 +166,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("overrides", "named"), BROKEN, ids=[case[0] for case in BROKEN])
 def test_a_broken_override_is_told_in_one_line_with_exit_code_two(command_line, overrides, named):
-    code, stderr = command_line(*overrides.split())
+    code, _, stderr = command_line(*overrides.split())
     assert code == 2, stderr
     assert stderr.startswith("error: ") and stderr.count("\n") == 1
     assert named in stderr
@@ -195,12 +182,12 @@ def test_a_strangers_module_is_not_even_imported(command_line, monkeypatch, tmp_
 
 @pytest.mark.parametrize("override", ["seed=abc", "optim.lr=abc"])
 def test_a_wrong_type_is_told_with_the_right_one(command_line, override):
-    _, stderr = command_line(override)
+    _, _, stderr = command_line(override)
     assert "Integer" in stderr or "Float" in stderr
 
 
 def test_a_mistyped_key_is_answered_with_the_right_one(command_line):
-    assert "did you mean optim.lr?" in command_line("optim.lrr=1")[1]
+    assert "did you mean optim.lr?" in command_line("optim.lrr=1")[2]
 
 
 def test_a_configuration_error_leaves_the_working_directory_as_it_was(command_line, tmp_path):

@@ -11,7 +11,6 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-from agwm import train
 from agwm.data.acceptability import generate
 from agwm.method import build_method
 from agwm.paths import root
@@ -29,14 +28,10 @@ def test_there_are_commands_to_try():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_runs_to_do(command, monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["agwm.train", *shlex.split(command)[3:], "--dry-run"])
-    monkeypatch.setattr(train, "_exit_codes", [])
-    with pytest.raises(SystemExit) as ended:
-        train.main()
-    assert ended.value.code == 0
-    last = capsys.readouterr().out.splitlines()[-1]
+def test_every_command_has_runs_to_do(command, cli):
+    code, out, _ = cli(*shlex.split(command)[3:], "--dry-run")
+    assert code == 0
+    last = out.splitlines()[-1]
     assert last.startswith("to do: runs/") or last.endswith("to do, 0 finished already")
 
 
