@@ -190,13 +190,14 @@ def register() -> None:
 def compose_config(*overrides: str) -> RunConfig:
     """The `RunConfig` that `python -m agwm.train *overrides` would get; for use from Python."""
     register()
-    cfg = _composed(list(overrides))
+    cfg = composed(list(overrides))
     # Task, model and method take their names from Hydra's choices.
     HydraConfig.instance().set_config(cfg)
     return to_run_config(cfg)
 
 
-def _composed(overrides: list[str]) -> DictConfig:
+def composed(overrides: list[str]) -> DictConfig:
+    """Configuration of a run's overrides, with Hydra's own node; `register` comes first."""
     if GlobalHydra.instance().is_initialized():
         return compose("train", overrides, return_hydra_config=True)
     with initialize_config_dir(str(root() / "conf"), version_base="1.3"):
@@ -271,7 +272,7 @@ def differences(config: RunConfig) -> list[str]:
 
 @lru_cache
 def _defaults(*chosen: str) -> dict[str, Any]:
-    return _flatten(_composed(list(chosen)))
+    return _flatten(composed(list(chosen)))
 
 
 def _flatten(config: RunConfig | DictConfig) -> dict[str, Any]:

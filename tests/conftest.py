@@ -12,6 +12,7 @@ os.environ |= {
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from agwm import train
 from agwm.config import compose_config, config_hash, register, run_dir
@@ -33,6 +34,14 @@ def compose():
     # Opened once for all that a test composes.
     with initialize_config_dir(str(root() / "conf"), version_base="1.3"):
         yield compose_config
+
+
+@pytest.fixture
+def parse(compose):
+    """Override lines to Hydra's overrides."""
+    return OverridesParser.create(
+        config_loader=GlobalHydra.instance().config_loader()
+    ).parse_overrides
 
 
 @pytest.fixture

@@ -1,24 +1,14 @@
 import re
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from agwm.config import _composed
+from agwm.config import composed
 from agwm.errors import UserError
 from agwm.paths import root
 from agwm.sweep.plan import expand, plan
 
 SWEEPS = sorted((root() / "sweeps").glob("*.yaml"))
-
-
-@pytest.fixture
-def parse(compose):
-    """Override lines to Hydra's overrides."""
-    return OverridesParser.create(
-        config_loader=GlobalHydra.instance().config_loader()
-    ).parse_overrides
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
@@ -29,7 +19,7 @@ def test_every_sweep_composes_and_expands_to_the_runs_it_states(parse, path):
     runs = expand(sweeper.params, sweeper.get("also", []), [f"+sweeps={path.stem}"], parse)
     stated = int(re.search(r"= (\d+) runs", path.read_text()).group(1))
     assert len(runs) == stated
-    planned = plan(runs, _composed)
+    planned = plan(runs, composed)
     assert len({run.folder for run in planned}) == stated
     assert {run.config.sweep for run in planned} == {path.stem}
 

@@ -1,10 +1,8 @@
 import json
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from agwm.config import _composed, config_hash, run_dir
+from agwm.config import composed, config_hash, run_dir
 from agwm.errors import UserError
 from agwm.sweep.plan import expand, plan
 
@@ -12,18 +10,10 @@ TINY = ["model=tiny", "n_train=40", "method=vanilla"]
 
 
 @pytest.fixture
-def parse(compose):
-    """Override lines to Hydra's overrides."""
-    return OverridesParser.create(
-        config_loader=GlobalHydra.instance().config_loader()
-    ).parse_overrides
-
-
-@pytest.fixture
 def planned(parse, tmp_path, monkeypatch):
     """`planned(*arguments)`: the runs of a command line, in an empty directory."""
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: plan(expand({}, [], [*TINY, *arguments], parse), _composed)
+    return lambda *arguments: plan(expand({}, [], [*TINY, *arguments], parse), composed)
 
 
 def lines(runs):
