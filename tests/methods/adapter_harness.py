@@ -4,7 +4,7 @@ from copy import deepcopy
 from types import SimpleNamespace
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from agwm.config import Model, Optim, Task
 from agwm.method import build_method
@@ -140,6 +140,23 @@ def states_of_a_run(tiny_run, monkeypatch, *overrides):
     monkeypatch.setattr(LightningRunner, "finetune", watched)
     tiny_run(*overrides)
     return seen
+
+
+def trained_on_a_frozen_body(compose, tiny_run, monkeypatch, name, part):
+    """Names of what a run of the method trains: adapters, with `part` in their name, and the head.
+
+    Fails where one of them has not moved, or a pretrained tensor has.
+    """
+    before, after = states_of_a_run(tiny_run, monkeypatch, f"method={name}", "method.epochs=1")
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(**compose("model=tiny").model.config)
+    pretrained = AutoModel.from_config(config).state_dict()
+    frozen = body(after)
+    assert frozen.keys() == pretrained.keys()
+    assert all(torch.equal(frozen[name], pretrained[name]) for name in frozen)
+    trained = [n for n in after if part in n or ".modules_to_save." in n]
+    assert not any(torch.equal(before[name], after[name]) for name in trained)
+    return trained
 
 
 def exported(method, tmp_path):
