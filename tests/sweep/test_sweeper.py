@@ -117,12 +117,12 @@ def test_each_run_has_the_command_that_would_be_typed_for_it(cli, monkeypatch):
         LocalLauncher, "launch", lambda self, jobs, **_: commands.extend(map(self._command, jobs))
     )
     given = ("model=tiny", "task=cola", "seed=0", "method.rank=1", "optim.lr=1e-3")
-    cli("+sweeps=rank", *given, "hydra.verbose=true")
+    cli("+sweeps=rank", *given, "hydra.job.chdir=false")
     shared = ["task=cola", "model=tiny", "n_train=300", "seed=0"]
     assert commands == [
         [
             *(sys.executable, "-m", "agwm.train", *shared, *own),
-            *("+sweeps=rank", "optim.lr=1e-3", "hydra.verbose=true", "hydra.mode=RUN"),
+            *("+sweeps=rank", "optim.lr=1e-3", "hydra.job.chdir=false", "hydra.mode=RUN"),
         ]
         for own in (["method=agwm", "method.rank=1"], ["method=vanilla"])
     ]
