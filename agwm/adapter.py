@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agwm.config import Optim, require
+from agwm.config import Optim
+from agwm.errors import require
 from agwm.method import Phase, Runner
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from agwm.config import require
+from agwm.errors import require
 
 ONE_STEP = ("finite_difference", "one_sided", "exact")  # J v of the one-step look-ahead
 BEYOND = ("neumann", "conjugate_gradient", "unrolled")  # J u with u nearer to H^-1 v

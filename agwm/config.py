@@ -18,17 +18,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from agwm.errors import UserError
+from agwm.errors import UserError, require
 from agwm.paths import root
 
 METRICS = ("accuracy", "f1", "matthews_corrcoef", "pearson", "spearman")
 _REGRESSION_METRICS = ("pearson", "spearman")
-
-
-def require(valid: bool, key: str, value: Any, allowed: str) -> None:
-    """Raise the one-line error of a value out of range; NaN makes every comparison invalid."""
-    if not valid:
-        raise UserError(f"{key}={value}: must be {allowed}")
 
 
 @dataclass

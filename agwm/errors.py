@@ -3,8 +3,7 @@
 import re
 from collections.abc import Collection
 from difflib import get_close_matches
-
-from hydra.errors import HydraException, MissingConfigException
+from typing import Any
 
 # Which of our extras brings what a preset in conf/hydra/launcher builds on.
 _EXTRAS = {"hydra/launcher/submitit_slurm": "slurm", "hydra/launcher/ray": "ray"}
@@ -18,6 +17,12 @@ class RunError(Exception):
     """The run itself failed, for instance on a loss that is not finite: exit 1."""
 
 
+def require(valid: bool, key: str, value: Any, allowed: str) -> None:
+    """Raise the one-line error of a value out of range; NaN makes every comparison invalid."""
+    if not valid:
+        raise UserError(f"{key}={value}: must be {allowed}")
+
+
 def one_line(error: BaseException, known_keys: Collection[str] = ()) -> str:
     """What `error` says, on one line, with Hydra's several put together.
 
@@ -25,6 +30,9 @@ def one_line(error: BaseException, known_keys: Collection[str] = ()) -> str:
         error: from our code, Hydra or OmegaConf.
         known_keys: of the configuration, "optim.lr" and so on, to find what was meant.
     """
+    # The numerics and the search step know this file, and run where there is no Hydra.
+    from hydra.errors import HydraException, MissingConfigException
+
     if isinstance(error, MissingConfigException) and error.missing_cfg_file in _EXTRAS:
         extra = _EXTRAS[error.missing_cfg_file]
         return f"hydra/launcher=agwm_{extra}: not installed; pip install 'agwm[{extra}]'"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agwm.config import require
+from agwm.errors import require
 from agwm.method import Runner
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from agwm.bilevel import PRESETS, SearchSettings
-from agwm.config import require
+from agwm.errors import require
 from agwm.method import Method, Phase, Runner
 from agwm.mixture import Mixture
 

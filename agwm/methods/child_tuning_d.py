@@ -21,7 +21,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from agwm.config import require
+from agwm.errors import require
 from agwm.method import Method, Phase, Runner, Step
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from agwm.config import require
+from agwm.errors import require
 from agwm.method import Method, Step
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agwm.config import require
-from agwm.errors import UserError
+from agwm.errors import UserError, require
 from agwm.method import Method, Phase, Runner
 
 if TYPE_CHECKING:

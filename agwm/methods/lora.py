@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agwm.adapter import Adapter
-from agwm.config import require
-from agwm.errors import UserError
+from agwm.errors import UserError, require
 from agwm.method import Method, Runner
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agwm.adapter import Adapter
-from agwm.config import require
+from agwm.errors import require
 from agwm.method import Method, Runner
 
 if TYPE_CHECKING:

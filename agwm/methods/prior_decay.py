@@ -16,8 +16,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agwm.config import Optim, require
-from agwm.errors import UserError
+from agwm.config import Optim
+from agwm.errors import UserError, require
 from agwm.method import Method, Runner, Step
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from agwm.config import require
+from agwm.errors import require
 from agwm.method import Batch, Method, Phase, Runner, Step
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agwm.config import require
+from agwm.errors import require
 from agwm.method import Batch, Method, Phase, Step
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from agwm.config import Optim, require
+from agwm.config import Optim
+from agwm.errors import require
 from agwm.method import Method, Runner, Step
 
 if TYPE_CHECKING:

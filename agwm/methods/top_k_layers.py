@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from agwm.config import require
+from agwm.errors import require
 from agwm.method import Method, Runner
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from agwm.config import require
-from agwm.errors import UserError
+from agwm.errors import UserError, require
 from agwm.method import Method, Phase, build_method
 
 

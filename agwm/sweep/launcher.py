@@ -15,7 +15,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from agwm.config import require
+from agwm.errors import require
 from agwm.sweep.job import Job
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
