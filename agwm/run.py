@@ -2,7 +2,6 @@
 
 import json
 import logging
-import resource
 import sys
 import time
 import traceback
@@ -29,6 +28,7 @@ from agwm.results.loggers import log_summary, run_loggers
 from agwm.results.record import Record, git_state, read_record, versions, write_atomically
 from agwm.seeding import derive
 from agwm.training.checkpoints import Checkpoints
+from agwm.training.memory import keep_freed_memory, peak_memory
 from agwm.training.metrics import baseline, evaluate, predictions, scores
 from agwm.training.runner import LightningRunner
 from agwm.training.silence import silence
@@ -55,6 +55,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         torch.cuda.reset_peak_memory_stats()
     transformers.utils.logging.disable_progress_bar()
     silence()
+    keep_freed_memory()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -100,7 +101,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         torch.set_num_threads(threads)
         record.cost.total_seconds += time.perf_counter() - started  # to that of earlier starts
         record.finished_at = _now()
-        record.peak_memory_bytes = _peak_memory()
+        record.peak_memory_bytes = peak_memory()
         record.write(folder)
         log.info("record: %s, %.1f s", record.status, record.cost.total_seconds)
         _close(log)
@@ -208,15 +209,6 @@ def _device(runner: LightningRunner) -> str:
     if runner.on_gpu:
         return torch.cuda.get_device_name()
     return f"cpu, {torch.get_num_threads()} threads"
-
-
-def _peak_memory() -> int:
-    """Bytes: of the GPU where one was used, else of this process so far."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated()
-    # Kilobytes everywhere but on macOS, which counts bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _now() -> str:

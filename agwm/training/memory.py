@@ -1,0 +1,30 @@
+"""The process's memory: how freed memory is kept, and the most that was held."""
+
+import ctypes
+import resource
+import sys
+
+import torch
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Have malloc keep what is freed for the next allocation, where it is glibc's.
+
+    By default large blocks go back to the system at once, and come back page by page, each with a
+    fault and zeroed. A training step frees and takes hundreds of megabytes: docs/performance.md.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, -1)  # never
+        mallopt(_M_MMAP_MAX, 0)  # no block of its own mapping, which would be unmapped when freed
+
+
+def peak_memory() -> int:
+    """Bytes: of the GPU where one was used, else of this process so far."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    # Kilobytes everywhere but on macOS, which counts bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
