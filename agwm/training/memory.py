@@ -6,7 +6,8 @@ import sys
 
 import torch
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_LARGEST = 32 << 20  # bytes: glibc accepts no more
 
 
 def keep_freed_memory() -> None:
@@ -18,7 +19,9 @@ def keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, -1)  # never
-        mallopt(_M_MMAP_MAX, 0)  # no block of its own mapping, which would be unmapped when freed
+        # What has a mapping of its own is unmapped when freed; larger blocks have one only where
+        # nothing that was freed has room for them.
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST)
 
 
 def peak_memory() -> int:
