@@ -37,13 +37,11 @@ class Mixture:
         require(0 <= std < float("inf"), "method.alpha_init_std", std, "a number >= 0")
         require(0 <= mean <= 1, "method.alpha_init_mean", mean, "in [0, 1]")
 
-    def mixed(
-        self, model: PreTrainedModel, runner: Runner, *purpose: str | int, trainable: bool
-    ) -> Module:
+    def mixed(self, model: PreTrainedModel, runner: Runner, *purpose: str | int) -> Module:
         """`model` with its pretrained linear layers mixed, alpha drawn from ("alpha", *purpose)."""
         import torch
 
-        from agwm.models.mixed import alpha_parameters, mix_pretrained
+        from agwm.models.mixed import mix_pretrained
         from agwm.numerics.mixing import init_alpha
 
         generator = runner.stream("alpha", *purpose)
@@ -53,15 +51,12 @@ class Mixture:
 
         rank = None if self.rank == "full" else self.rank
         mean, std = self.alpha_init_mean, self.alpha_init_std
-        mix_pretrained(
+        return mix_pretrained(
             model,
             runner.fresh,
             lambda shape: init_alpha(shape, rank, draw, std, mean),
             self.mix_form,
         )
-        for factor in alpha_parameters(model).values():
-            factor.requires_grad_(trainable)
-        return model
 
     def merge(self, model: Module) -> Module:
         """Fold the mixture into plain linear layers."""

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 import time
 import traceback
 from dataclasses import asdict

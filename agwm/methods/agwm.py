@@ -100,17 +100,17 @@ class AGWM(Mixture, Method):
         return [*searches, Phase("finetune", self.finetune_epochs)]
 
     def run(self, runner: Runner) -> Module:
-        from agwm.models.mixed import alpha_parameters
+        from agwm.models.mixed import alpha_parameters, fix_alpha
         from agwm.numerics.optim import RunningMean
 
         mean = RunningMean()
         *searches, finetune = self.plan()
         for k, phase in enumerate(searches):
-            model = self.mixed(runner.pretrained(), runner, k, trainable=True)
+            model = self.mixed(runner.pretrained(), runner, k)
             runner.search(model, self.settings(), k, phase)
             found = alpha_parameters(model) if self.average == "alpha" else model.state_dict()
             mean.add(found)
-        model = self.mixed(runner.pretrained(), runner, 0, trainable=False)
+        model = self.mixed(runner.pretrained(), runner, 0)
         model.load_state_dict(mean.mean, strict=False)
-        runner.finetune(model, self, finetune)
+        runner.finetune(fix_alpha(model), self, finetune)
         return model

@@ -42,7 +42,7 @@ class Joint(Mixture, Method):
         require(0 <= decay < math.inf, "method.alpha_weight_decay", decay, "a number >= 0")
 
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
-        return self.mixed(model, runner, trainable=True)
+        return self.mixed(model, runner)
 
     def parameter_groups(self, model: Module, optim: Optim) -> list[dict[str, Any]]:
         from agwm.models.mixed import alpha_parameters

@@ -27,4 +27,6 @@ class RandomAlpha(Mixture, Method):
     neutral: ClassVar[dict[str, Any] | None] = {"alpha_init_std": 0.0}
 
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
-        return self.mixed(model, runner, trainable=False)
+        from agwm.models.mixed import fix_alpha
+
+        return fix_alpha(self.mixed(model, runner))

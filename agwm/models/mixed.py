@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from agwm.numerics.mixing import Alpha, mix
+from agwm.numerics.mixing import Alpha, coefficients, mix
 
 
 class MixedLinear(nn.Module):
     """`nn.Linear` with weight W~ = mix(W, W0, alpha); the bias is W's own, unmixed.
 
-    Keeps the names `weight` and `bias`, so that W sits in the state dict where it was.
+    Keeps the names `weight` and `bias`, so that W sits in the state dict where it was. Alpha is
+    trainable until `fix`.
     """
 
     def __init__(self, plain: nn.Linear, alpha: Alpha, form: str) -> None:
@@ -21,12 +22,25 @@ class MixedLinear(nn.Module):
         self.bias = plain.bias
         # The frozen W0 is what the checkpoint says: nothing to save again.
         self.register_buffer("pretrained", plain.weight.detach().clone(), persistent=False)
-        self.alpha = nn.ParameterList(alpha)
+        self.alpha = nn.ParameterList(factor.to(plain.weight.device) for factor in alpha)
         self.form = form
+        self.fixed = False
 
     def mixed_weight(self) -> Tensor:
         """W~, out x in."""
+        if self.fixed:
+            return torch.addcmul(self.rest, self.own, self.weight)
         return mix(self.weight, self.pretrained, tuple(self.alpha), self.form)
+
+    @torch.no_grad()
+    def fix(self) -> None:
+        """Keep alpha as it is now; its products are then made once, and W0 is gone in one."""
+        own, other = coefficients(tuple(self.alpha), self.form)
+        self.register_buffer("own", own.clone(), persistent=False)
+        self.register_buffer("rest", other * self.pretrained, persistent=False)
+        del self.pretrained
+        self.alpha.requires_grad_(False)
+        self.fixed = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Linear map by W~; x (..., in) -> (..., out)."""
@@ -79,6 +93,13 @@ def alpha_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
         for name, module in mixed_linears(model)
         for index, factor in enumerate(module.alpha)
     }
+
+
+def fix_alpha(model: nn.Module) -> nn.Module:
+    """Train W alone from here on, in place (`MixedLinear.fix`)."""
+    for _, module in mixed_linears(model):
+        module.fix()
+    return model
 
 
 @torch.no_grad()

@@ -3,8 +3,8 @@
 One search step needs  d L_val / d alpha = grad_alpha L_val(W', alpha) - eta J v  with
 v = grad_W L_val(W', alpha) and J = d^2 G / (d alpha d W), G the loss on the inner batch: J maps
 vectors of the shape of W to vectors of the shape of alpha. Each function returns J v, or J u with
-another u in the place of eta v, and leaves every tensor it was given as it was: W is displaced in a
-copy, never in place.
+another u in the place of eta v, and leaves every tensor it was given as it was, unless it is told
+that W may be lost.
 
 The loss must be a function of (W, alpha) alone. Where it draws dropout masks, the caller replays
 them (`agwm.numerics.rng`): with other masks in each evaluation, a difference is mostly noise.
@@ -32,17 +32,14 @@ def norm(tensors: Tensors) -> Tensor:
     return torch.nn.utils.get_total_norm(tensors)
 
 
-def displaced(weights: Tensors, direction: Tensors, length: Tensor | float) -> list[Tensor]:
-    """weights + length * direction, new tensors."""
+def displaced(
+    weights: Tensors, direction: Tensors, length: Tensor | float, in_place: bool = False
+) -> list[Tensor]:
+    """weights + length * direction; new tensors, or with `in_place` those of `weights`."""
     # As a number it goes into the addition: no product of the size of W is made on the way.
     length = float(length)
-    pairs = zip(weights, direction, strict=True)
-    return [torch.add(w.detach(), d, alpha=length) for w, d in pairs]
-
-
-def step_size(direction: Tensors, radius: float) -> Tensor:
-    """epsilon = radius / ||v||; appendix A has radius 0.01."""
-    return radius / (norm(direction) + 1e-15)
+    pairs = [(w.detach(), d) for w, d in zip(weights, direction, strict=True)]
+    return [torch.add(w, d, alpha=length, out=w if in_place else None) for w, d in pairs]
 
 
 def alpha_gradient(loss: Loss, weights: Tensors, alpha: Tensors) -> list[Tensor]:
@@ -52,15 +49,21 @@ def alpha_gradient(loss: Loss, weights: Tensors, alpha: Tensors) -> list[Tensor]
 
 
 def finite_difference(
-    loss: Loss, weights: Tensors, alpha: Tensors, direction: Tensors, radius: float
+    loss: Loss,
+    weights: Tensors,
+    alpha: Tensors,
+    direction: Tensors,
+    eps: float,
+    in_place: bool = False,
 ) -> list[Tensor]:
     """[grad_alpha G(W + eps v) - grad_alpha G(W - eps v)] / (2 eps); error of order eps^2.
 
-    Two forward and two backward passes; one displaced copy of W at a time.
+    Appendix A has eps = 0.01 / ||v||. Two forward and two backward passes; one displaced copy of
+    W, or with `in_place` none: then `weights` are left displaced.
     """
-    eps = step_size(direction, radius)
-    plus = alpha_gradient(loss, displaced(weights, direction, eps), alpha)
-    minus = alpha_gradient(loss, displaced(weights, direction, -eps), alpha)
+    there = displaced(weights, direction, eps, in_place)
+    plus = alpha_gradient(loss, there, alpha)
+    minus = alpha_gradient(loss, displaced(there, direction, -2 * eps, in_place=True), alpha)
     return [(p - m) / (2 * eps) for p, m in zip(plus, minus, strict=True)]
 
 
@@ -69,17 +72,18 @@ def one_sided(
     weights: Tensors,
     alpha: Tensors,
     direction: Tensors,
-    radius: float,
+    eps: float,
     at_weights: Tensors | None = None,
+    in_place: bool = False,
 ) -> list[Tensor]:
     """[grad_alpha G(W + eps v) - grad_alpha G(W)] / eps; error of order eps.
 
-    One pass where `at_weights`, grad_alpha G(W), is at hand already; two otherwise.
+    One pass where `at_weights`, grad_alpha G(W), is at hand already; two otherwise. `in_place` as
+    in `finite_difference`.
     """
-    eps = step_size(direction, radius)
     if at_weights is None:
         at_weights = alpha_gradient(loss, weights, alpha)
-    plus = alpha_gradient(loss, displaced(weights, direction, eps), alpha)
+    plus = alpha_gradient(loss, displaced(weights, direction, eps, in_place), alpha)
     return [(p - c) / eps for p, c in zip(plus, at_weights, strict=True)]
 
 

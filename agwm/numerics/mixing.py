@@ -41,6 +41,14 @@ def mix(task: Tensor, pretrained: Tensor, alpha: Alpha, form: str = "product") -
     return _Mix.apply(task, pretrained, *alpha, form)
 
 
+def coefficients(alpha: Alpha, form: str = "product") -> tuple[Tensor, Tensor]:
+    """N x M factors of W and of W0 in the mixture."""
+    own = alpha[0] if len(alpha) == 1 else _times(*alpha)
+    if form == "convex" or len(alpha) == 1:
+        return own, 1 - own
+    return own, _times(*(1 - factor for factor in alpha))
+
+
 def alpha_shape(alpha: Alpha) -> tuple[int, int]:
     """Shape of the weight that `alpha` mixes; (-1, -1) where its factors do not fit together."""
     if len(alpha) == 2 and alpha[0].shape[1] != alpha[1].shape[0]:
@@ -80,10 +88,10 @@ class _Mix(torch.autograd.Function):
     Backward is made of differentiable operations, so that it can be differentiated again.
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(task: Tensor, pretrained: Tensor, a1: Tensor, a2: Tensor, form: str) -> Tensor:
+    def forward(ctx, task: Tensor, pretrained: Tensor, a1: Tensor, a2: Tensor, form: str) -> Tensor:
+        ctx.save_for_backward(task, pretrained, a1, a2)
+        ctx.form = form
         with torch.autocast(task.device.type, enabled=False):
             own = _times(a1, a2)
             if form == "convex":
@@ -91,21 +99,20 @@ class _Mix(torch.autograd.Function):
             return own.mul_(task).addcmul_(_times(1 - a1, 1 - a2), pretrained)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        *tensors, ctx.form = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
     def backward(ctx, grad: Tensor):
         task, pretrained, a1, a2 = ctx.saved_tensors
         grad_task = grad_a1 = grad_a2 = None
         with torch.autocast(task.device.type, enabled=False):
             if ctx.needs_input_grad[0]:
-                grad_task = grad * _times(a1, a2)
+                grad_task = grad * a1 * a2 if a1.shape[1] == 1 else grad * _times(a1, a2)
             if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
                 rank = a1.shape[1]
                 own, other = grad * task, grad * pretrained
                 b1, b2 = (a1, a2) if ctx.form == "convex" else (1 - a1, 1 - a2)
-                grad_a1 = (own @ a2.T - other @ b2.T) / rank
-                grad_a2 = (a1.T @ own - b1.T @ other) / rank
+                if rank == 1:
+                    grad_a1 = (own @ a2[0] - other @ b2[0])[:, None]
+                    grad_a2 = (a1[:, 0] @ own - b1[:, 0] @ other)[None]
+                else:
+                    grad_a1 = (own @ a2.T - other @ b2.T) / rank
+                    grad_a2 = (a1.T @ own - b1.T @ other) / rank
         return grad_task, None, grad_a1, grad_a2, None

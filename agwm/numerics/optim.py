@@ -54,7 +54,11 @@ def clip(optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
     Groups marked `"clipped": False` are left out of the norm and of the clipping.
     """
     groups = [group for group in optimizer.param_groups if group.get("clipped", True)]
-    return torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], max_norm)
+    parameters = [p for g in groups for p in g["params"] if p.grad is not None]
+    length = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+    if length > max_norm:  # else torch would multiply every gradient by 1
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, length)
+    return length
 
 
 class RunningMean:

@@ -54,6 +54,7 @@ class SearchStep:
         self.step = 0
         self.backward_passes = 0
         self.zero_directions = 0
+        self._start: list[Tensor] = []  # W before its step; kept, as new memory is slow to come by
         self.alpha = alpha_parameters(model)
         self.weights = {
             name: parameter
@@ -81,7 +82,7 @@ class SearchStep:
         implicit = settings.hypergradient != "none" and alpha_due
         start = state = None
         if rollback or (implicit and settings.fd_center == "w"):
-            start = [weight.detach().clone() for weight in self.weights.values()]
+            start = self._copy_weights()
         if rollback:
             state = {weight: deepcopy(own) for weight, own in optimizer.state.items()}
 
@@ -168,12 +169,12 @@ class SearchStep:
             # What goes beyond one step has its own factor.
             one_step = settings.hypergradient in ONE_STEP and settings.fd_scale == "eta"
             scale = eta if one_step else 1.0
-            product = self._mixed_product(inner, center, at_start, direction, eta)
+            eps = self._step_size(direction)
+            product = self._mixed_product(inner, center, at_start, direction, eps, eta)
             implicit = [-scale * value for value in product]
             if settings.order == "released":
                 # Its restore is without effect: W stays where the second evaluation put it.
-                eps = hypergradient.step_size(direction, settings.fd_radius)
-                self._assign(hypergradient.displaced(weights, direction, -eps))
+                hypergradient.displaced(weights, direction, -eps, in_place=True)
         return self._move_alpha(loss, direct, implicit, optimizers[1])
 
     def _move_alpha(
@@ -201,24 +202,23 @@ class SearchStep:
         center: Tensors,
         at_start: Tensors | None,
         direction: Tensors,
+        eps: float,
         eta: float,
     ) -> list[Tensor]:
-        settings = self.settings
+        settings, alpha = self.settings, self._factors()
         kind, steps = settings.hypergradient, settings.hypergradient_steps
-        radius, alpha = settings.fd_radius, self._factors()
-        length = hypergradient.norm(direction)
-        self._check("norm of the outer gradient", length)
-        if length == 0:
-            self.zero_directions += 1
+        if eps == 0:
             return [torch.zeros_like(a) for a in alpha]
         own = () if settings.shared_masks else ("plus", "minus")
         loss = self.loss(batch, "inner", *own)
+        # The copy of W that was made before its step is not looked at again, unless to go back.
+        lost = settings.fd_center == "w" and settings.order != "rollback"
         if kind == "one_sided":
             self.backward_passes += 1 + (at_start is None)
-            return hypergradient.one_sided(loss, center, alpha, direction, radius, at_start)
+            return hypergradient.one_sided(loss, center, alpha, direction, eps, at_start, lost)
         if kind == "finite_difference":
             self.backward_passes += 2
-            return hypergradient.finite_difference(loss, center, alpha, direction, radius)
+            return hypergradient.finite_difference(loss, center, alpha, direction, eps, lost)
         if kind == "exact":
             self.backward_passes += 2
             return hypergradient.exact(loss, center, alpha, direction)
@@ -230,6 +230,15 @@ class SearchStep:
         self.backward_passes += at.backward_passes
         return product
 
+    def _step_size(self, direction: Tensors) -> float:
+        """eps of the difference quotients; 0 where there is no direction."""
+        length = hypergradient.norm(direction)
+        self._check("norm of the outer gradient", length)
+        if length == 0:
+            self.zero_directions += 1
+            return 0.0
+        return self.settings.fd_radius / length.item()
+
     def _preconditioned(self, direction: list[Tensor], optimizer: Optimizer) -> list[Tensor]:
         states = [optimizer.state.get(weight, {}) for weight in self.weights.values()]
         if self.settings.precondition == "tensor_rms":
@@ -240,6 +249,13 @@ class SearchStep:
 
     def _factors(self) -> list[Tensor]:
         return list(self.alpha.values())
+
+    @torch.no_grad()
+    def _copy_weights(self) -> list[Tensor]:
+        self._start = self._start or [torch.empty_like(w) for w in self.weights.values()]
+        for copy, weight in zip(self._start, self.weights.values(), strict=True):
+            copy.copy_(weight)
+        return self._start
 
     @torch.no_grad()
     def _assign(self, values: Tensors) -> None:

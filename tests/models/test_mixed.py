@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from agwm.models.mixed import (
     alpha_parameters,
     alpha_tensors,
+    fix_alpha,
     merge,
     mix_pretrained,
     mixed_linears,
@@ -147,6 +148,42 @@ def test_only_linear_weights_of_the_checkpoint_are_mixed():
     layer = model.bert.pooler.dense
     assert layer.weight.requires_grad and not layer.pretrained.requires_grad
     assert layer.weight.data_ptr() != layer.pretrained.data_ptr()
+
+
+@pytest.mark.parametrize("form", ["product", "convex"])
+@pytest.mark.parametrize("rank", [1, 3, None])
+def test_fixed_alpha_is_the_same_mixture_with_w_alone_to_train(form, rank):
+    model = build(FAMILIES["bert"]).double()
+
+    def drawn(shape):
+        return tuple(a.double() for a in init_alpha(shape, rank, torch.randn, 0.3, 0.6))
+
+    mix_pretrained(model, {"classifier.weight"}, drawn, form)
+    for _, layer in mixed_linears(model):
+        with torch.no_grad():
+            layer.weight.add_(torch.randn_like(layer.weight))
+    fixed = fix_alpha(copy.deepcopy(model))
+    before, after = alpha_tensors(model), alpha_tensors(fixed)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert {n for n, p in fixed.named_parameters() if not p.requires_grad} == set(
+        alpha_parameters(fixed)
+    )
+    for (_, one), (_, other) in zip(mixed_linears(model), mixed_linears(fixed), strict=True):
+        expected, found = one.mixed_weight(), other.mixed_weight()
+        torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+        upstream = torch.randn_like(expected)
+        grads = [
+            torch.autograd.grad(weight, layer.weight, upstream)[0]
+            for weight, layer in ((expected, one), (found, other))
+        ]
+        torch.testing.assert_close(grads[1], grads[0], rtol=1e-13, atol=1e-13)
+    assert set(fixed.state_dict()) == set(model.state_dict())
+
+
+def test_at_alpha_one_fixed_weights_are_w_bit_for_bit():
+    model = mix_pretrained(build(FAMILIES["bert"]), {"classifier.weight"}, ones)
+    for _, layer in mixed_linears(fix_alpha(model)):
+        assert torch.equal(layer.mixed_weight(), layer.weight)
 
 
 def test_w0_is_not_saved_and_alpha_is():

@@ -61,12 +61,13 @@ def relative_error(found, expected):
 def test_finite_difference_against_double_backward(search_step):
     loss, _, weights, alpha, v = search_step(torch.float64)
     expected = hg.exact(loss, weights, alpha, v)
-    in_double = hg.finite_difference(loss, weights, alpha, v, radius=1e-3)
+    size = hg.norm(v).item()
+    in_double = hg.finite_difference(loss, weights, alpha, v, 1e-3 / size)
     assert relative_error(in_double, expected) < 1e-6
     loss, unreplayed, weights, alpha, v = search_step(torch.float32)
     before = [w.detach().clone() for w in weights]
-    in_single = hg.finite_difference(loss, weights, alpha, v, radius=1e-2)
+    in_single = hg.finite_difference(loss, weights, alpha, v, 1e-2 / size)
     assert relative_error(in_single, expected) < 1e-3
     assert all(torch.equal(w, b) for w, b in zip(weights, before, strict=True))
-    noise = hg.finite_difference(unreplayed, weights, alpha, v, radius=1e-2)
+    noise = hg.finite_difference(unreplayed, weights, alpha, v, 1e-2 / size)
     assert relative_error(noise, expected) > 0.5

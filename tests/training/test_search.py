@@ -63,9 +63,10 @@ def test_paper_leaves_w_at_its_adamw_step_bit_for_bit(loaded):
 def test_with_no_learning_rate_w_never_moves(loaded):
     pretrained, data = loaded
     start = mixed_model(pretrained)
-    for preset in ("paper", "rollback", "first_order", "adam_unrolled"):
+    presets = [settings(p) for p in ("paper", "rollback", "first_order", "adam_unrolled")]
+    for preset in (*presets, settings("rollback", fd_center="w")):
         optim = Optim(**{**vars(OPTIM), "lr": 0.0})
-        module = BilevelSearchModule(mixed_model(pretrained), settings(preset), optim, 5, 0, 0)
+        module = BilevelSearchModule(mixed_model(pretrained), preset, optim, 5, 0, 0)
         fit(module, data, steps=2)
         alpha = alpha_parameters(start)
         for name, before in start.named_parameters():
