@@ -7,22 +7,23 @@ import sys
 import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-_LARGEST = 32 << 20  # bytes: glibc accepts no more
+# Bytes; the blocks of a BERT-base are kept. Those of larger models leave holes that little else
+# fits into, and the peak of a search step grows by a fifth (docs/performance.md).
+_LARGEST = 10 << 20
 
 
-def keep_freed_memory() -> bool:
-    """Have malloc keep what is freed for the next allocation; whether it is glibc's and agreed.
+def keep_freed_memory() -> None:
+    """Have malloc keep what is freed for the next allocation, where it is glibc's.
 
     By default large blocks go back to the system at once, and come back page by page, each with a
     fault and zeroed. A training step frees and takes hundreds of megabytes: docs/performance.md.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None:
-        return False
-    never = mallopt(_M_TRIM_THRESHOLD, -1)
-    # What has a mapping of its own is unmapped when freed; larger blocks have one only where
-    # nothing that was freed has room for them.
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST) and never)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, -1)  # never
+        # What has a mapping of its own is unmapped when freed; larger blocks have one only where
+        # nothing that was freed has room for them.
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST)
 
 
 def peak_memory() -> int:
