@@ -1,0 +1,58 @@
+"""Forward and backward pass of K stacked models over one model's: would K searches at once pay?
+
+    python benchmarks/stacked.py [--k 5] [--length 16] [--model minilm] [--device cpu]
+
+K copies of the weights in one batched pass (torch.func: stack_module_state, functional_call, vmap
+of grad), each with its own batch and dropout, against one model's pass. The two take turns.
+"""
+
+import argparse
+from copy import deepcopy
+from statistics import median
+
+import torch
+from shapes import SHAPES, classifier
+from steps import batches, seconds
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--k", type=int, default=5)
+    arguments.add_argument("--length", type=int, default=16)
+    arguments.add_argument("--repetitions", type=int, default=15)
+    arguments.add_argument("--model", choices=SHAPES, default="minilm")
+    arguments.add_argument("--device", default="cpu")
+    given = arguments.parse_args()
+    model = classifier(given.model).to(given.device).train()
+    weights, buffers = stack_module_state([model] * given.k)
+    inner, outer = batches(given.length, given.device)
+    stacked = {name: torch.stack([value] * given.k) for name, value in inner.items()}
+
+    def loss(weights: dict, buffers: dict, batch: dict) -> torch.Tensor:
+        return functional_call(model, (weights, buffers), kwargs=batch).loss
+
+    together = vmap(grad(loss), randomness="different")
+    single = deepcopy(model)
+
+    def one(inner: dict, outer: dict) -> None:
+        single(**inner).loss.backward()
+        single.zero_grad()
+
+    def many(inner: dict, outer: dict) -> None:
+        together(weights, buffers, stacked)
+
+    times: dict = {one: [], many: []}
+    for repetition in range(given.repetitions + 2):
+        for pass_, taken in times.items():
+            measured = seconds(pass_, inner, outer)
+            if repetition >= 2:
+                taken.append(measured)
+    alone, all_ = (median(taken) for taken in times.values())
+    print(f"length {given.length}: one {alone:.3f} s, {given.k} at once {all_:.3f} s, ", end="")
+    print(f"ratio {all_ / alone:.2f}")
+
+
+if __name__ == "__main__":
+    main()
