@@ -8,6 +8,9 @@ that W may be lost.
 
 The loss must be a function of (W, alpha) alone. Where it draws dropout masks, the caller replays
 them (`agwm.numerics.rng`): with other masks in each evaluation, a difference is mostly noise.
+
+In a group of processes each has the loss on its own share of the batch, and W, alpha and v are the
+same in all: every function returns the product of the joined batch (`agwm.numerics.distributed`).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,15 +19,22 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from agwm.numerics.distributed import average
+
 Tensors = Sequence[Tensor]
 Loss = Callable[[Tensors, Tensors], Tensor]  # (weights, alpha) -> scalar
 
 
 def gradients(loss: Tensor, inputs: Tensors, **options: bool) -> list[Tensor]:
-    """`torch.autograd.grad` with zeros for what the loss does not depend on."""
+    """`torch.autograd.grad` with zeros for what the loss does not depend on.
+
+    Averaged over the processes of a group (`average`). With `create_graph` they are this process's
+    own, as they are no result yet: the products that are taken from them are averaged.
+    """
     found = torch.autograd.grad(loss, inputs, allow_unused=True, **options)
     pairs = zip(found, inputs, strict=True)
-    return [torch.zeros_like(x) if grad is None else grad for grad, x in pairs]
+    filled = [torch.zeros_like(x) if grad is None else grad for grad, x in pairs]
+    return filled if options.get("create_graph") else average(filled)
 
 
 def norm(tensors: Tensors) -> Tensor:

@@ -4,12 +4,14 @@ import math
 from typing import Any
 
 from lightning.pytorch import LightningModule
+from torch import Tensor
 from torch.nn import Module
 from transformers import get_linear_schedule_with_warmup
 
 from agwm.config import Optim
 from agwm.errors import RunError
 from agwm.method import Batch, Method, Phase, Step
+from agwm.numerics.distributed import average, average_gradients
 from agwm.numerics.optim import clip
 from agwm.numerics.rng import seeded
 from agwm.seeding import derive
@@ -41,6 +43,10 @@ class PassCounter:
 
 class FineTuneModule(LightningModule):
     """Fit `model` with the hooks of `method`; manual optimization, so that the order is here.
+
+    In a process group (`torchrun`, each process with a Trainer of one device and the same seed)
+    each has its share of every batch, all of one size, and all take the same step; see
+    `agwm.numerics.distributed`.
 
     Args:
         model: sequence classifier, mixed or plain.
@@ -93,9 +99,10 @@ class FineTuneModule(LightningModule):
         step = Step(self.step, self.steps, seed, optimizer.optimizer)
         lr = step.lr
         with seeded(seed):
-            loss = self.method.backward(self.model, batch, step, self.manual_backward)
-        if not loss.isfinite():
-            raise RunError(f"{self.phase.name}, step {self.step}: the loss is {loss.item()}")
+            loss = self.method.backward(self.model, batch, step, self._backward)
+        (anywhere,) = average([loss])  # else the other processes of a group would wait for one
+        if not anywhere.isfinite():
+            raise RunError(f"{self.phase.name}, step {self.step}: the loss is {anywhere.item()}")
         length = clip(optimizer, self.optim.max_grad_norm)
         if not length.isfinite():
             raise RunError(
@@ -109,3 +116,9 @@ class FineTuneModule(LightningModule):
         self.log_dict(
             {"finetune/step": self.before + self.step, "finetune/loss": loss, "finetune/lr": lr}
         )
+
+    def _backward(self, loss: Tensor) -> None:
+        self.manual_backward(loss)
+        # Here, before a method makes masks of the gradients: they are to be the same everywhere.
+        # Gradients of an earlier pass are averaged already, and their mean is what they are.
+        average_gradients(self.model.parameters())

@@ -21,6 +21,9 @@ from agwm.training.search_step import Batch, SearchStep
 class BilevelSearchModule(LightningModule):
     """Search number `k`: manual optimization, AdamW on W and AdamW on alpha, by `SearchStep`.
 
+    In a process group (`torchrun`) each process has a Trainer of one device and its share of every
+    batch, as `SearchStep` says.
+
     Args:
         model: mixed model (`agwm.models.mixed.mix_pretrained`).
         settings: the switches.

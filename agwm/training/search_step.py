@@ -13,6 +13,7 @@ from agwm.bilevel import ONE_STEP, SearchSettings
 from agwm.errors import RunError
 from agwm.models.mixed import alpha_parameters, clamp_alpha
 from agwm.numerics import hypergradient
+from agwm.numerics.distributed import average
 from agwm.numerics.hypergradient import Tensors
 from agwm.numerics.optim import clip
 from agwm.numerics.precondition import adam_denominator, tensor_rms
@@ -33,10 +34,15 @@ class SearchStep:
 
     J = d^2 L(W, alpha; B) / d alpha d W. Other orders and scales: `agwm.bilevel`.
 
+    In a process group (`torchrun`, without a wrapper round the model) each process is given its
+    share of B and of V, all of one size, and all take the step of the joined batches; see
+    `agwm.numerics.distributed`. The losses returned are those of the share.
+
     Args:
         model: mixed model (`agwm.models.mixed.mix_pretrained`), in training mode when called.
         settings: the switches.
-        seed: (number of the step, name of the mask) -> seed of a pass's dropout.
+        seed: (number of the step, name of the mask) -> seed of a pass's dropout; processes of a
+            group may differ in it.
         name: of the search, for what is said of a number that is not finite.
     """
 
@@ -72,7 +78,7 @@ class SearchStep:
             and the cosine between them.
 
         Raises:
-            RunError: a loss or a gradient is not finite.
+            RunError: a loss or a gradient is not finite, in whichever process of a group.
         """
         settings = self.settings
         optimizer = optimizers[0]
@@ -129,7 +135,7 @@ class SearchStep:
         loss = self.loss(batch, mask)(weights, alpha)
         self.backward_passes += 1
         inputs = [*weights, *(alpha if keep else ())]
-        found = torch.autograd.grad(loss, inputs, allow_unused=True)
+        found = average(torch.autograd.grad(loss, inputs, allow_unused=True))
         # What the loss does not reach keeps no gradient: AdamW passes it by, decay and all.
         for weight, grad in zip(weights, found[: len(weights)], strict=True):
             weight.grad = grad
@@ -138,7 +144,7 @@ class SearchStep:
         self._check("norm of the inner gradient", length)
         optimizer.step()
         optimizer.zero_grad()
-        return loss.detach(), list(found[len(weights) :]) if keep else None
+        return loss.detach(), found[len(weights) :] if keep else None
 
     def _step_alpha(
         self,
@@ -263,6 +269,8 @@ class SearchStep:
             weight.copy_(value)
 
     def _check(self, what: str, value: Tensor) -> None:
+        # The mean over a group, so that one bad number stops every process, at the same place.
+        (value,) = average([value])
         if not value.isfinite():
             raise RunError(f"{self.name}, step {self.step}: the {what} is {value.item()}")
 
