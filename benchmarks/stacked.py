@@ -28,6 +28,7 @@ def main() -> None:
     model = classifier(given.model).to(given.device).train()
     weights, buffers = stack_module_state([model] * given.k)
     inner, outer = batches(given.length, given.device)
+    inner.pop("attention_mask")  # transformers looks at its values, which vmap does not allow
     stacked = {name: torch.stack([value] * given.k) for name, value in inner.items()}
 
     def loss(weights: dict, buffers: dict, batch: dict) -> torch.Tensor:
