@@ -10,6 +10,7 @@ two take turns; medians of the whole fits are compared, the first round warms up
 import argparse
 import tempfile
 import time
+from copy import deepcopy
 from pathlib import Path
 from statistics import median
 
@@ -76,9 +77,7 @@ def main() -> None:
     data.tokenize_with(loaded.tokenizer)
     times: dict[str, list[float]] = {"bare loop": [], "trainer.fit": []}
     for _ in range(given.repetitions + 1):
-        times["bare loop"].append(
-            looped(load_pretrained(config.model, config.task, 0).model, config, data)
-        )
+        times["bare loop"].append(looped(deepcopy(loaded.model), config, data))
         seconds, steps = fitted(config, method, loaded, data)
         times["trainer.fit"].append(seconds)
     bare = median(times["bare loop"][1:])

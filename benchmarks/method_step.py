@@ -7,22 +7,33 @@ are compared. What a method does before training, or in several fits, is not in 
 """
 
 import argparse
+import tempfile
 import time
+from pathlib import Path
 from statistics import median
 
 import torch
-from search_step import Stepper
 
 from agwm.config import compose_config
 from agwm.data.datamodule import GlueDataModule
 from agwm.method import build_method
 from agwm.models.pretrained import load_pretrained
 from agwm.paths import root
+from agwm.training.checkpoints import Checkpoints
 from agwm.training.finetune import FineTuneModule
 from agwm.training.runner import LightningRunner
 from agwm.training.silence import silence
 
 STEPS = 200
+
+
+class Stepper:
+    """What Lightning wraps an optimizer in, for the calls that a fit makes."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.step, self.zero_grad = optimizer.step, optimizer.zero_grad
+        self.param_groups = optimizer.param_groups
 
 
 class Bench(FineTuneModule):
@@ -60,8 +71,10 @@ def bench(name: str) -> Bench:
     data = GlueDataModule(config.task, config.optim, 0, config.n_train, None)
     loaded = load_pretrained(config.model, config.task, head_seed=0)
     data.tokenize_with(loaded.tokenizer)
-    runner = LightningRunner(config, loaded, data, [], method.plan())
-    model = method.prepare(runner.pretrained(), runner)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder), {})
+        runner = LightningRunner(config, loaded, data, [], method.plan(), checkpoints)
+        model = method.prepare(runner.pretrained(), runner)
     return Bench(model, method, config.optim, STEPS, seed=0).prepare()
 
 

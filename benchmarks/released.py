@@ -74,7 +74,7 @@ class ReleasedStep:
     def _step_weights(self, batch: Mapping[str, Tensor]) -> None:
         self.inner.zero_grad()
         self.outer.zero_grad()
-        self._loss(batch).backward()
+        self._loss(batch).backward(inputs=self.weights)
         nn.utils.clip_grad_norm_(self.weights, 5.0)
         self.inner.step()
 

@@ -2,8 +2,9 @@
 
     python benchmarks/stacked.py [--k 5] [--length 16] [--model minilm] [--device cpu]
 
-K copies of the weights in one batched pass (torch.func: stack_module_state, functional_call, vmap
-of grad), each with its own batch and dropout, against one model's pass. The two take turns.
+K copies of a plain classifier's weights in one batched pass (torch.func: stack_module_state,
+functional_call, vmap of grad), each with dropout of its own, against one model's pass. The two take
+turns.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from shapes import SHAPES, classifier
 from steps import batches, seconds
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from agwm.training.memory import keep_freed_memory
+
 
 def main() -> None:
     """Measure and print."""
@@ -25,6 +28,7 @@ def main() -> None:
     arguments.add_argument("--model", choices=SHAPES, default="minilm")
     arguments.add_argument("--device", default="cpu")
     given = arguments.parse_args()
+    keep_freed_memory()
     model = classifier(given.model).to(given.device).train()
     weights, buffers = stack_module_state([model] * given.k)
     inner, outer = batches(given.length, given.device)

@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 
 os.environ |= {
@@ -22,8 +23,10 @@ from agwm.paths import root
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """The command line sets it for its process; here it is not to reach the tests that follow."""
+    """What the command line sets in its process is not to reach the tests that follow."""
     monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+    # Ignored in a shell's background jobs, and then by all that a test starts and interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

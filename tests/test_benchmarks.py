@@ -28,3 +28,10 @@ def test_every_side_steps_and_the_error_is_printed_beside():
     assert float(rows["vanilla"][3]) == 1
     assert 0 < float(rows["paper"][4]) < 1e-3
     assert 0 < float(rows["one_sided"][4]) < 1e-2
+
+
+def test_a_step_of_another_method_is_timed():
+    given = ["--methods", "mixout", "--length", "4", "--repetitions", "1"]
+    command = [sys.executable, str(root() / "benchmarks" / "method_step.py"), *given]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    assert printed.stdout.startswith("mixout")

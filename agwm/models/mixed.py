@@ -34,7 +34,12 @@ class MixedLinear(nn.Module):
 
     @torch.no_grad()
     def fix(self) -> None:
-        """Keep alpha as it is now; its products are then made once, and W0 is gone in one."""
+        """Freeze alpha: its coefficient of W and its product with W0 are computed once.
+
+        W0 itself is dropped; nothing may be loaded into alpha afterwards.
+        """
+        if self.fixed:
+            return
         own, other = coefficients(tuple(self.alpha), self.form)
         self.register_buffer("own", own.clone(), persistent=False)
         self.register_buffer("rest", other * self.pretrained, persistent=False)

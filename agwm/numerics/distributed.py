@@ -4,8 +4,8 @@ Where a `torch.distributed` group of more than one process is initialised (`torc
 works on its own share of every batch, and each gradient is averaged over the group as soon as it
 exists. Shares must be of equal size: only then is the mean of their mean losses that of the joined
 batch. A product of a second derivative with a vector that all processes share is linear in the
-loss, so that its mean is the joined batch's too. Processes that start from the same parameters
-stay identical: what a parameter is moved by is averaged, and so is what a branch is taken on.
+loss, so its mean is that of the joined batch. Processes that start from the same parameters stay
+identical: every update, and every value that decides a branch, is averaged.
 
 Without such a group nothing is done, and nothing is copied. Losses stay those of the share.
 """

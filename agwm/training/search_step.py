@@ -43,7 +43,7 @@ class SearchStep:
         settings: the switches.
         seed: (number of the step, name of the mask) -> seed of a pass's dropout; processes of a
             group may differ in it.
-        name: of the search, for what is said of a number that is not finite.
+        name: of the search, for error messages.
     """
 
     def __init__(
@@ -258,8 +258,11 @@ class SearchStep:
 
     @torch.no_grad()
     def _copy_weights(self) -> list[Tensor]:
-        self._start = self._start or [torch.empty_like(w) for w in self.weights.values()]
-        for copy, weight in zip(self._start, self.weights.values(), strict=True):
+        weights = list(self.weights.values())
+        kept = {(copy.dtype, copy.device) for copy in self._start}
+        if kept != {(weight.dtype, weight.device) for weight in weights}:
+            self._start = [torch.empty_like(weight) for weight in weights]
+        for copy, weight in zip(self._start, weights, strict=True):
             copy.copy_(weight)
         return self._start
 
