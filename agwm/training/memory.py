@@ -8,7 +8,7 @@ import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 # Bytes; the blocks of a BERT-base are kept. Those of larger models leave holes that little else
-# fits into, and the peak of a search step grows by a fifth (docs/performance.md).
+# fits into, and the peak of a search step grows by a seventh (docs/performance.md).
 _LARGEST = 10 << 20
 
 
