@@ -186,6 +186,13 @@ def test_at_alpha_one_fixed_weights_are_w_bit_for_bit():
         assert torch.equal(layer.mixed_weight(), layer.weight)
 
 
+def test_alpha_may_be_fixed_twice():
+    model = mix_pretrained(build(FAMILIES["bert"]), {"classifier.weight"}, ones)
+    before = [layer.mixed_weight() for _, layer in mixed_linears(fix_alpha(model))]
+    after = [layer.mixed_weight() for _, layer in mixed_linears(fix_alpha(model))]
+    assert all(torch.equal(b, a) for b, a in zip(before, after, strict=True))
+
+
 def test_w0_is_not_saved_and_alpha_is():
     model = mix_pretrained(build(FAMILIES["bert"]), {"classifier.weight"}, ones)
     keys = set(model.state_dict())

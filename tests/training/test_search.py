@@ -243,3 +243,14 @@ def test_a_zero_outer_gradient_has_no_implicit_term(loaded, monkeypatch):
     module = searched(loaded, callback=watch, steps=2)
     assert module.search.zero_directions == 2
     assert watch.seen[1]["logged"]["search/implicit_norm"] == 0
+
+
+def test_a_model_may_change_its_precision_between_steps(loaded):
+    pretrained, data = loaded
+    search = SearchStep(mixed_model(pretrained).train(), settings(), lambda step, mask: step)
+    batch = next(iter(data.search_dataloader(0, 0.8)))[0]
+    for convert in (search.model.float, search.model.double):
+        convert()
+        optimizers = [torch.optim.SGD(p.values(), lr=0.1) for p in (search.weights, search.alpha)]
+        search(batch["inner"], batch["outer"], optimizers)
+    assert search.zero_directions == 0 and search.step == 2
