@@ -92,7 +92,9 @@ class SearchStep:
         if rollback:
             state = {weight: deepcopy(own) for weight, own in optimizer.state.items()}
 
-        inner_loss, at_start = self._step_weights(inner, "inner", optimizer)
+        # A one-sided difference starts from alpha's gradient at W, which this pass can give.
+        both = alpha_due and settings.hypergradient == "one_sided" and settings.fd_center == "w"
+        inner_loss, at_start = self._step_weights(inner, "inner", optimizer, with_alpha=both)
         logged = {"inner_loss": inner_loss}
         if alpha_due:
             logged |= self._step_alpha(inner, outer, start, at_start, eta, optimizers)
@@ -125,16 +127,14 @@ class SearchStep:
         return loss
 
     def _step_weights(
-        self, batch: Batch, mask: str, optimizer: Optimizer
+        self, batch: Batch, mask: str, optimizer: Optimizer, with_alpha: bool = False
     ) -> tuple[Tensor, list[Tensor] | None]:
         """AdamW step of W on the inner batch; its loss, and grad_alpha there if it is wanted."""
         weights = list(self.weights.values())
-        # A one-sided difference starts from the gradient at W, which comes with this pass.
-        keep = self.settings.hypergradient == "one_sided" and self.settings.fd_center == "w"
-        alpha = self._factors() if keep else [a.detach() for a in self._factors()]
+        alpha = self._factors() if with_alpha else [a.detach() for a in self._factors()]
         loss = self.loss(batch, mask)(weights, alpha)
         self.backward_passes += 1
-        inputs = [*weights, *(alpha if keep else ())]
+        inputs = [*weights, *(alpha if with_alpha else ())]
         found = average(torch.autograd.grad(loss, inputs, allow_unused=True))
         # What the loss does not reach keeps no gradient: AdamW passes it by, decay and all.
         for weight, grad in zip(weights, found[: len(weights)], strict=True):
@@ -144,7 +144,7 @@ class SearchStep:
         self._check("norm of the inner gradient", length)
         optimizer.step()
         optimizer.zero_grad()
-        return loss.detach(), found[len(weights) :] if keep else None
+        return loss.detach(), found[len(weights) :] if with_alpha else None
 
     def _step_alpha(
         self,
