@@ -9,7 +9,9 @@ from agwm.bilevel import PRESETS, SearchSettings
 from agwm.config import Optim
 from agwm.models.mixed import mix_pretrained
 from agwm.numerics.mixing import init_alpha
+from agwm.training.search import BilevelSearchModule
 
+ETA, ALPHA_LR = 0.5, 1e-3
 OPTIM = Optim(lr=1e-2, epochs=1, batch_size=8, warmup_ratio=0.0, weight_decay=0.01)
 PAPER = {
     **PRESETS["paper"], "fd_radius": 0.01, "alpha_lr": 0.1, "alpha_every": 1, "epochs": 1,
@@ -39,3 +41,20 @@ def fit(module, data, callback=None, steps=None):
     )  # fmt: skip
     trainer.fit(module, data.search_dataloader(module.k, module.settings.inner_fraction))
     return module
+
+
+def build(pretrained, chosen, eta=ETA):
+    """Search module in float64, before its first step."""
+    model = mixed_model(pretrained, std=0.05).double()
+    optim = Optim(**{**vars(OPTIM), "lr": eta})
+    return BilevelSearchModule(model, chosen, optim, steps=5, seed=0, k=0)
+
+
+def problem(pretrained, data, chosen):
+    """W, alpha, and the inner and the outer loss of the first iteration, masks and all."""
+    reference = build(pretrained, chosen)
+    reference.model.train()
+    search = reference.search
+    batch = next(iter(data.search_dataloader(0, chosen.inner_fraction)))[0]
+    inner, outer = (search.loss(batch[part], part) for part in ("inner", "outer"))
+    return list(search.weights.values()), list(search.alpha.values()), inner, outer

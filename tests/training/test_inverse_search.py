@@ -4,48 +4,13 @@ import re
 
 import pytest
 import torch
-from search_harness import OPTIM, fit, mixed_model, settings
+from search_harness import ALPHA_LR, ETA, OPTIM, build, fit, mixed_model, problem, settings
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from agwm.config import Optim
 from agwm.errors import UserError
-from agwm.training import search
 from agwm.training.search import BilevelSearchModule
 
-ETA, ALPHA_LR = 0.5, 1e-3
 BEYOND = ("neumann", "conjugate_gradient", "unrolled")
-
-
-@pytest.fixture
-def by_sgd(monkeypatch):
-    """With SGD for both, W' is one step of descent, and alpha shows the hypergradient."""
-
-    def sgd(groups):
-        return torch.optim.SGD([{**group, "weight_decay": 0.0} for group in groups])
-
-    monkeypatch.setattr(search, "adamw", sgd)
-
-
-def build(pretrained, chosen):
-    """Search module in float64, before its first step."""
-    model = mixed_model(pretrained, std=0.05).double()
-    return BilevelSearchModule(
-        model, chosen, Optim(**{**vars(OPTIM), "lr": ETA}), steps=5, seed=0, k=0
-    )
-
-
-def problem(pretrained, data, chosen):
-    """W, alpha, and the inner and the outer loss of the first iteration, masks and all."""
-    reference = build(pretrained, chosen)
-    reference.model.train()
-    batch = next(iter(data.search_dataloader(0, chosen.inner_fraction)))[0]
-    inner, outer = (reference.search.loss(batch[part], part) for part in ("inner", "outer"))
-    return (
-        list(reference.search.weights.values()),
-        list(reference.search.alpha.values()),
-        inner,
-        outer,
-    )
 
 
 def chosen_for(hypergradient, **changes):

@@ -2,46 +2,10 @@
 
 import pytest
 import torch
-from search_harness import OPTIM, fit, mixed_model, settings
+from search_harness import ALPHA_LR, ETA, build, fit, problem, settings
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from agwm.config import Optim
 from agwm.numerics.hypergradient import norm
-from agwm.training import search
-from agwm.training.search import BilevelSearchModule
-
-ETA, ALPHA_LR = 0.5, 1e-3
-
-
-@pytest.fixture
-def by_sgd(monkeypatch):
-    """With SGD for both, the paper's look-ahead is the step that W takes, and alpha shows h."""
-
-    def sgd(groups):
-        return torch.optim.SGD([{**group, "weight_decay": 0.0} for group in groups])
-
-    monkeypatch.setattr(search, "adamw", sgd)
-
-
-def build(pretrained, chosen, eta):
-    """Search module in float64, before its first step."""
-    model = mixed_model(pretrained, std=0.05).double()
-    optim = Optim(**{**vars(OPTIM), "lr": eta})
-    return BilevelSearchModule(model, chosen, optim, steps=5, seed=0, k=0)
-
-
-def problem(pretrained, data, chosen):
-    """W, alpha, and the inner and the outer loss of the first iteration, masks and all."""
-    reference = build(pretrained, chosen, ETA)
-    reference.model.train()
-    batch = next(iter(data.search_dataloader(0, chosen.inner_fraction)))[0]
-    inner, outer = (reference.search.loss(batch[part], part) for part in ("inner", "outer"))
-    return (
-        list(reference.search.weights.values()),
-        list(reference.search.alpha.values()),
-        inner,
-        outer,
-    )
 
 
 @pytest.mark.parametrize("order", ["w_alpha", "rollback"])
@@ -60,7 +24,7 @@ def test_one_iteration_is_the_derivative_through_the_step(
         hypergradient=hypergradient, order=order, alpha_lr=ALPHA_LR, max_grad_norm=1e9,
         fd_radius=1e-3,
     )  # fmt: skip
-    done = fit(build(pretrained, chosen, ETA), data, steps=1)
+    done = fit(build(pretrained, chosen), data, steps=1)
     weights, alpha, inner, outer = problem(pretrained, data, chosen)
     with sdpa_kernel(SDPBackend.MATH):
         slope = torch.autograd.grad(inner(weights, alpha), weights, create_graph=True)
@@ -94,7 +58,7 @@ def test_the_mixed_derivative_is_taken_where_and_scaled_as_the_switches_say(
         hypergradient="exact", fd_center=center, fd_scale=scale, alpha_lr=ALPHA_LR,
         max_grad_norm=1e9, order=order,
     )  # fmt: skip
-    done = fit(build(pretrained, chosen, ETA), data, steps=1)
+    done = fit(build(pretrained, chosen), data, steps=1)
     weights, alpha, inner, outer = problem(pretrained, data, chosen)
     ahead = [
         (w - ETA * g).detach().requires_grad_()
@@ -116,7 +80,7 @@ def test_the_mixed_derivative_is_taken_where_and_scaled_as_the_switches_say(
 def test_released_leaves_w_against_the_outer_gradient(loaded, by_sgd):
     pretrained, data = loaded
     chosen = settings("released", precondition="none", shared_masks=True, alpha_lr=0.0)
-    done = fit(build(pretrained, chosen, eta=0.0), data, steps=1)
+    done = fit(build(pretrained, chosen, 0.0), data, steps=1)
     weights, alpha, _, outer = problem(pretrained, data, chosen)
     v = torch.autograd.grad(outer(weights, alpha), weights)
     moved = [
