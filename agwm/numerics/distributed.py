@@ -27,10 +27,8 @@ def average(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
         tensors: floating, of the same shapes and in the same order in all processes; None, which
             is what a parameter gets that the loss does not reach, in all of them or in none.
     """
-    found = list(tensors)
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return found
-    if (processes := distributed.get_world_size()) == 1:
+    found, processes = list(tensors), _processes()
+    if processes == 1:
         return found
     kinds = [None if t is None else (t.dtype, t.device) for t in found]
     for kind in dict.fromkeys(k for k in kinds if k is not None):
@@ -46,7 +44,15 @@ def average(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """`average` of what `backward()` has left in `.grad`, put there instead."""
+    if _processes() == 1:
+        return
     parameters = list(parameters)
     averaged = average([parameter.grad for parameter in parameters])
     for parameter, grad in zip(parameters, averaged, strict=True):
         parameter.grad = grad
+
+
+def _processes() -> int:
+    """Of the default group; 1 where there is none."""
+    grouped = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if grouped else 1

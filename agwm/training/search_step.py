@@ -1,6 +1,6 @@
 """One iteration of the bilevel search: W on an inner batch, alpha on an outer one. Plain torch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 
 import torch
@@ -99,7 +99,7 @@ class SearchStep:
         if alpha_due:
             logged |= self._step_alpha(inner, outer, start, at_start, eta, optimizers)
         if rollback:
-            self._assign(start)
+            _overwrite(self.weights.values(), start)
             optimizer.state.clear()
             optimizer.state.update(state)
             self._step_weights(inner, "inner" if settings.shared_masks else "again", optimizer)
@@ -139,7 +139,7 @@ class SearchStep:
         # What the loss does not reach keeps no gradient: AdamW passes it by, decay and all.
         for weight, grad in zip(weights, found[: len(weights)], strict=True):
             weight.grad = grad
-        self._check("inner loss", loss)
+        self._check("inner loss", *average([loss]))
         length = clip(optimizer, self.settings.max_grad_norm)
         self._check("norm of the inner gradient", length)
         optimizer.step()
@@ -160,10 +160,10 @@ class SearchStep:
         weights, alpha = list(self.weights.values()), self._factors()
         if settings.hypergradient == "unrolled":
             loss, direct, implicit = self._unrolled(inner, outer, start, eta)
-            self._check("outer loss", loss)
+            self._check("outer loss", *average([loss]))
             return self._move_alpha(loss, direct, implicit, optimizers[1])
         loss = self.loss(outer, "outer")(weights, alpha)
-        self._check("outer loss", loss)
+        self._check("outer loss", *average([loss]))
         self.backward_passes += 1
         first_order = settings.hypergradient == "none"
         found = hypergradient.gradients(loss, alpha if first_order else [*alpha, *weights])
@@ -256,26 +256,24 @@ class SearchStep:
     def _factors(self) -> list[Tensor]:
         return list(self.alpha.values())
 
-    @torch.no_grad()
     def _copy_weights(self) -> list[Tensor]:
         weights = list(self.weights.values())
         kept = {(copy.dtype, copy.device) for copy in self._start}
         if kept != {(weight.dtype, weight.device) for weight in weights}:
             self._start = [torch.empty_like(weight) for weight in weights]
-        for copy, weight in zip(self._start, weights, strict=True):
-            copy.copy_(weight)
+        _overwrite(self._start, weights)
         return self._start
 
-    @torch.no_grad()
-    def _assign(self, values: Tensors) -> None:
-        for weight, value in zip(self.weights.values(), values, strict=True):
-            weight.copy_(value)
-
     def _check(self, what: str, value: Tensor) -> None:
-        # The mean over a group, so that one bad number stops every process, at the same place.
-        (value,) = average([value])
+        # The same in all processes of a group, so that a bad number stops every one at one place.
         if not value.isfinite():
             raise RunError(f"{self.name}, step {self.step}: the {what} is {value.item()}")
+
+
+@torch.no_grad()
+def _overwrite(tensors: Iterable[Tensor], values: Tensors) -> None:
+    for tensor, value in zip(tensors, values, strict=True):
+        tensor.copy_(value)
 
 
 def _compare(direct: Tensors, implicit: Tensors) -> dict[str, Tensor]:
