@@ -12,10 +12,10 @@ import tempfile
 import time
 from copy import deepcopy
 from pathlib import Path
-from statistics import median
 
 import torch
 from transformers import get_linear_schedule_with_warmup
+from turns import medians
 
 from agwm.config import RunConfig, compose_config
 from agwm.data.datamodule import GlueDataModule
@@ -30,15 +30,13 @@ from agwm.training.runner import LightningRunner
 from agwm.training.silence import silence
 
 
-def fitted(
-    config: RunConfig, method: Method, loaded: Pretrained, data: GlueDataModule
-) -> tuple[float, int]:
-    """Seconds and steps of a run's fit."""
+def fitted(config: RunConfig, method: Method, loaded: Pretrained, data: GlueDataModule) -> float:
+    """Seconds of a run's fit."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoints, csv = Checkpoints(Path(folder), {}), MetricsCsv(Path(folder))
         runner = LightningRunner(config, loaded, data, [csv], method.plan(), checkpoints)
         method.run(runner)
-        return runner.phases[-1]["seconds"], runner.phases[-1]["steps"]
+        return runner.phases[-1]["seconds"]
 
 
 def looped(model: torch.nn.Module, config: RunConfig, data: GlueDataModule) -> float:
@@ -75,15 +73,15 @@ def main() -> None:
     data = GlueDataModule(config.task, config.optim, 0, config.n_train, config.data_dir)
     loaded = load_pretrained(config.model, config.task, head_seed=0)
     data.tokenize_with(loaded.tokenizer)
-    times: dict[str, list[float]] = {"bare loop": [], "trainer.fit": []}
-    for _ in range(given.repetitions + 1):
-        times["bare loop"].append(looped(deepcopy(loaded.model), config, data))
-        seconds, steps = fitted(config, method, loaded, data)
-        times["trainer.fit"].append(seconds)
-    bare = median(times["bare loop"][1:])
+    sides = {
+        "bare loop": lambda: looped(deepcopy(loaded.model), config, data),
+        "trainer.fit": lambda: fitted(config, method, loaded, data),
+    }
+    times = medians(sides, given.repetitions, warm_up=1)
+    steps = config.optim.epochs * len(data.train_dataloader(None))
     for name, taken in times.items():
-        middle = median(taken[1:])
-        print(f"{name:<12} {middle / steps:.4f} s a step of {steps}, ratio {middle / bare:.3f}")
+        ratio = taken / times["bare loop"]
+        print(f"{name:<12} {taken / steps:.4f} s a step of {steps}, ratio {ratio:.3f}")
 
 
 if __name__ == "__main__":

@@ -2,17 +2,18 @@
 
     python benchmarks/method_step.py [--methods mixout r_drop] [--repetitions 15] [--length 32]
 
-The two sides alternate on the same random token ids; the medians
-are compared. What a method does before training, or in several fits, is not in the figure.
+The two sides take turns on the same random token ids; medians are
+compared. What a method does before training, or in several fits, is not in the figure.
 """
 
 import argparse
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
+from turns import medians
 
 from agwm.config import compose_config
 from agwm.data.datamodule import GlueDataModule
@@ -101,16 +102,14 @@ def main() -> None:
     batch["labels"] = torch.arange(16) % 2
     vanilla = bench("vanilla")
     for name in given.methods:
-        module, times = bench(name), ([], [])
-        for repetition in range(given.repetitions + 2):
-            pair = seconds(vanilla, batch), seconds(module, batch)
-            if repetition >= 2:  # the first two warm up
-                for kept, value in zip(times, pair, strict=True):
-                    kept.append(value)
-        ratio = median(times[1]) / median(times[0])
+        sides = {"vanilla": vanilla, "this": bench(name)}
+        times = medians(
+            {k: partial(seconds, v, batch) for k, v in sides.items()}, given.repetitions
+        )
         print(
             f"{name:<16} length {given.length}, {torch.get_num_threads()} threads: "
-            f"vanilla {median(times[0]):.4f} s, this {median(times[1]):.4f} s, ratio {ratio:.2f}",
+            f"vanilla {times['vanilla']:.4f} s, this {times['this']:.4f} s, "
+            f"ratio {times['this'] / times['vanilla']:.2f}",
             flush=True,
         )
 

@@ -9,12 +9,13 @@ turns.
 
 import argparse
 from copy import deepcopy
-from statistics import median
+from functools import partial
 
 import torch
 from shapes import SHAPES, classifier
 from steps import batches, seconds
 from torch.func import functional_call, grad, stack_module_state, vmap
+from turns import medians
 
 from agwm.training.memory import keep_freed_memory
 
@@ -48,13 +49,8 @@ def main() -> None:
     def many(inner: dict, outer: dict) -> None:
         together(weights, buffers, stacked)
 
-    times: dict = {one: [], many: []}
-    for repetition in range(given.repetitions + 2):
-        for pass_, taken in times.items():
-            measured = seconds(pass_, inner, outer)
-            if repetition >= 2:
-                taken.append(measured)
-    alone, all_ = (median(taken) for taken in times.values())
+    sides = {pass_.__name__: partial(seconds, pass_, inner, outer) for pass_ in (one, many)}
+    alone, all_ = medians(sides, given.repetitions).values()
     print(f"length {given.length}: one {alone:.3f} s, {given.k} at once {all_:.3f} s, ", end="")
     print(f"ratio {all_ / alone:.2f}")
 

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from statistics import median
+from functools import partial
+
+from turns import medians
 
 IMPORTS = [sys.executable, "-c", "import torch, transformers, lightning"]
 TRAIN = [sys.executable, "-m", "agwm.train"]
@@ -44,19 +46,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         first = [sys.executable, "-c", FIRST_STEP, *RUN, f"runs_dir={folder}", "force=true"]
         commands = {
-            "imports alone": (IMPORTS, 0),
-            "--help": ([*TRAIN, "--help"], 0),
-            "a mistake (optim.lr=-1)": ([*TRAIN, "optim.lr=-1"], 2),
-            "first step": (first, 77),
+            "imports alone": partial(seconds, IMPORTS, 0),
+            "--help": partial(seconds, [*TRAIN, "--help"], 0),
+            "a mistake (optim.lr=-1)": partial(seconds, [*TRAIN, "optim.lr=-1"], 2),
+            "first step": partial(seconds, first, 77),
         }
-        times: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(given.repetitions + 1):
-            for name, (command, code) in commands.items():
-                times[name].append(seconds(command, code))
-    imports = median(times["imports alone"][1:])
+        times = medians(commands, given.repetitions, warm_up=1)  # which fills the disk's cache
+    imports = times["imports alone"]
     for name, taken in times.items():
-        middle = median(taken[1:])  # the first round fills the disk's cache
-        print(f"{name:<24} {middle:6.2f} s   {middle / imports:5.2f} of the imports")
+        print(f"{name:<24} {taken:6.2f} s   {taken / imports:5.2f} of the imports")
 
 
 if __name__ == "__main__":

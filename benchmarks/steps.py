@@ -12,12 +12,13 @@ import argparse
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from statistics import median
+from functools import partial
 
 import torch
 from released import ReleasedStep
 from shapes import SHAPES, classifier
 from torch import nn
+from turns import medians
 
 from agwm.bilevel import PRESETS, SearchSettings
 from agwm.models.mixed import fix_alpha, mix_pretrained
@@ -153,21 +154,16 @@ def main() -> None:
     print(f"{'length':>6} {'side':<12} {'seconds':>9} {'ratio':>6}  error of J v")
     for length in given.lengths:
         inner, outer = batches(length, given.device)
-        sides = {name: SIDES[name](model) for name in ("vanilla", *given.sides)}
-        times: dict[str, list[float]] = {name: [] for name in sides}
-        for repetition in range(given.repetitions + 2):
-            for name, step in sides.items():
-                taken = seconds(step, inner, outer)
-                if repetition >= 2:
-                    times[name].append(taken)
-        vanilla = median(times["vanilla"])
+        sides = {
+            name: partial(seconds, SIDES[name](model), inner, outer)
+            for name in ("vanilla", *given.sides)
+        }
+        times = medians(sides, given.repetitions)
         for name, taken in times.items():
             kind = {"paper": "finite_difference", "one_sided": "one_sided"}.get(name)
             off = f"{error(model, kind, inner, outer):.1e}" if kind else ""
-            middle = median(taken)
-            print(
-                f"{length:>6} {name:<12} {middle:>9.4f} {middle / vanilla:>6.2f}  {off}", flush=True
-            )
+            ratio = taken / times["vanilla"]
+            print(f"{length:>6} {name:<12} {taken:>9.4f} {ratio:>6.2f}  {off}", flush=True)
 
 
 if __name__ == "__main__":
