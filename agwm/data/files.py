@@ -10,7 +10,7 @@ from typing import Any
 
 from agwm.errors import UserError
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 
 
 def find_split(folder: Path, split: str) -> Path:
@@ -28,20 +28,35 @@ def find_split(folder: Path, split: str) -> Path:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a .jsonl, .jsonl.gz, .csv (values stay text) or .parquet file, in order."""
-    readers = {".jsonl": _read_jsonl, ".gz": _read_jsonl, ".csv": _read_csv}
-    try:
-        rows = list(readers.get(path.suffix, _read_parquet)(path))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
+    """All rows of a file, in order; see `iterate_rows`.
+
+    Raises:
+        UserError: also a file without rows.
+    """
+    rows = list(iterate_rows(path))
     if not rows:
         raise UserError(f"{path}: holds no rows")
     return rows
 
 
-def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+def iterate_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a file of one of `SUFFIXES`, in order; values of .csv and .tsv stay text.
+
+    Raises:
+        UserError: a file of another kind, one that cannot be read, or a line that is malformed.
+    """
+    readers = {".jsonl": _jsonl, ".gz": _jsonl, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+    if not path.name.endswith(SUFFIXES):
+        raise UserError(f"{path}: not one of {', '.join(SUFFIXES)}")
+    try:
+        yield from readers[path.suffix](path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+
+
+def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
@@ -56,9 +71,10 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
+def _csv(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines, strict=True)
+        dialect = csv.excel_tab if path.suffix == ".tsv" else csv.excel
+        reader = csv.DictReader(lines, dialect=dialect, strict=True)
         try:
             for row in reader:
                 if None in row or None in row.values():
@@ -71,11 +87,13 @@ def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
             raise UserError(f"{path}, line {number}: not CSV ({error})") from error
 
 
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
+def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow
     from pyarrow import parquet
 
     try:
-        return parquet.read_table(path).to_pylist()
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                yield from batch.to_pylist()
     except pyarrow.ArrowException as error:
         raise UserError(f"{path}: not Parquet ({error})") from error

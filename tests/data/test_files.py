@@ -27,15 +27,19 @@ def write_gzipped_jsonl(path):
     path.write_bytes(gzip.compress(lines.encode()))
 
 
-def write_csv(path, encoding="utf-8"):
+def write_csv(path, encoding="utf-8", dialect="excel"):
     with path.open("w", encoding=encoding, newline="") as file:
-        writer = csv.DictWriter(file, list(ROWS[0]))
+        writer = csv.DictWriter(file, list(ROWS[0]), dialect=dialect)
         writer.writeheader()
         writer.writerows(ROWS)
 
 
 def write_csv_with_byte_order_mark(path):
     write_csv(path, encoding="utf-8-sig")
+
+
+def write_tsv(path):
+    write_csv(path, dialect="excel-tab")
 
 
 def write_parquet(path):
@@ -49,6 +53,7 @@ def write_parquet(path):
         (".jsonl.gz", write_gzipped_jsonl),
         (".csv", write_csv),
         (".csv", write_csv_with_byte_order_mark),
+        (".tsv", write_tsv),
         (".parquet", write_parquet),
     ],
     ids=lambda value: getattr(value, "__name__", value),
@@ -109,6 +114,7 @@ BROKEN = {
     "text behind a quote": ("train.csv", b'sentence,label\n"a"b,1\n', "line 2: not CSV"),
     "no parquet": ("train.parquet", b"PAR1 and no more", "not Parquet"),
     "empty parquet": ("train.parquet", b"", "not Parquet"),
+    "another kind": ("train.xlsx", b"PK", "not one of .jsonl, .jsonl.gz, .csv, .tsv, .parquet"),
 }
 
 
