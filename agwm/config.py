@@ -21,28 +21,47 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from agwm.errors import UserError, require
 from agwm.paths import root
 
-METRICS = ("accuracy", "f1", "matthews_corrcoef", "pearson", "spearman")
+_CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews_corrcoef")
 _REGRESSION_METRICS = ("pearson", "spearman")
+METRICS = _CLASS_METRICS + _REGRESSION_METRICS
 
 
 @dataclass
 class Task:
     name: str = MISSING
-    columns: list[str] = MISSING  # one text column, or two for a pair
+    # One text column, or two for a pair; None = own data that agwm.data.own has not read yet.
+    columns: list[str] | None = MISSING
     labels: list[str] | None = None  # label names in the order of their codes; None = regression
-    metrics: list[str] = MISSING  # the first is the headline
+    metrics: list[str] | None = MISSING  # the first is the headline
     evaluation: list[str] = MISSING  # splits; the headline comes from the first
     hub: str | None = None  # data set on the Hub, with one configuration per task
     generated: bool = False
     group_by: str | None = None  # column: accuracy is reported for each of its values
     n_train: int | None = None
+    # Own data, conf/task/file.yaml.
+    train: str | None = None
+    validation: str | None = None
+    text: Any = None
+    label: str | None = None
+    kind: str | None = None
+    held_out: float = 0.2
+    digest: str | None = None  # of the files' content, once it has been read
 
     def __post_init__(self) -> None:
+        inside = bool(self.name) and not {"..", "/"} & set(Path(self.name).parts)
+        require(inside, "task.name", self.name, "a folder's name")
+        require(0 < self.held_out <= 0.5, "task.held_out", self.held_out, "in (0, 0.5]")
+        kinds = (None, "classification", "regression")
+        require(self.kind in kinds, "task.kind", self.kind, "classification or regression")
+        if self.columns is None:
+            example = "a file of labelled texts: task=file task.train=reviews.csv"
+            require(bool(self.train), "task.train", self.train, example)
+            return
         require(len(self.columns) in (1, 2), "task.columns", self.columns, "one or two columns")
         if self.labels is not None:
             distinct = len(set(self.labels)) == len(self.labels) >= 2
             require(distinct, "task.labels", self.labels, "two or more different names")
-        allowed = _REGRESSION_METRICS if self.labels is None else METRICS[:3]
+        allowed = _REGRESSION_METRICS if self.labels is None else _CLASS_METRICS
         known = bool(self.metrics) and all(metric in allowed for metric in self.metrics)
         require(known, "task.metrics", self.metrics, "some of " + ", ".join(allowed))
         binary = self.labels is not None and len(self.labels) == 2
@@ -214,6 +233,9 @@ def to_run_config(cfg: DictConfig) -> RunConfig:
 _GROUPS = ("task", "model", "optim", "method")
 # What changes where a run lies or what it prints, and never a number in it.
 _NOT_HASHED = ("runs_dir", "sweep", "force", "dry_run", "save_model", "logger")
+# Of own data the content counts, and not where it lies; other tasks have none.
+_PLACES = ("train", "validation", "text")
+_OWN = (*_PLACES, "label", "kind", "held_out", "digest")
 
 
 def config_hash(config: RunConfig, *without: str) -> str:
@@ -221,6 +243,8 @@ def config_hash(config: RunConfig, *without: str) -> str:
     plain = asdict(config)
     hashed = {key: value for key, value in plain.items() if key not in {*_NOT_HASHED, *without}}
     hashed["trainer"].pop("progress")
+    for key in _OWN if config.task.digest is None else _PLACES:
+        hashed["task"].pop(key)
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -250,12 +274,15 @@ def run_dir(config: RunConfig, changed: list[str] | None = None) -> Path:
 def differences(config: RunConfig) -> list[str]:
     """`key=value` for all that the run's command changed in its task, model, optim and method."""
     actual = _flatten(config)
-    chosen = [f"{group}={actual[f'{group}.name']}" for group in ("task", "model", "method")]
+    # Own data has its own name, and with it a folder of its own.
+    own = config.task.digest is not None
+    task = "file" if own else config.task.name
+    chosen = [f"task={task}", f"model={config.model.name}", f"method={config.method['name']}"]
     default = _defaults(*chosen)
     changed = [
         f"{key.removeprefix('method.')}={actual.get(key)}"
         for key in sorted({**default, **actual})
-        if actual.get(key) != default.get(key)
+        if actual.get(key) != default.get(key) and not (own and key.startswith("task."))
     ]
     readable = [entry.replace("/", "_").replace(" ", "") for entry in changed]
     # Most file systems stop at 255 bytes a name.
@@ -282,4 +309,7 @@ def _flatten(config: RunConfig | DictConfig) -> dict[str, Any]:
             else:
                 yield name, value
 
-    return dict(leaves("", plain))
+    # The names are what was chosen by; in a composed configuration they are those of the last one
+    # that Hydra was told of.
+    named = {f"{group}.name" for group in _GROUPS}
+    return {key: value for key, value in leaves("", plain) if key not in named}

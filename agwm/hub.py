@@ -22,7 +22,8 @@ def settle_offline(config: RunConfig) -> None:
 
 
 def _needs_hub(config: RunConfig) -> bool:
-    data = config.data_dir is None and not config.task.generated
+    task = config.task
+    data = config.data_dir is None and not task.generated and task.train is None
     source = config.model.name_or_path
     model = source is not None and not Path(source).is_dir() and not package_folder(config.model)
     return data or model

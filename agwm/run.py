@@ -18,6 +18,7 @@ from torch import nn
 
 from agwm.config import RunConfig, config_hash, differences
 from agwm.data.datamodule import GlueDataModule
+from agwm.data.summary import print_data, summarize
 from agwm.errors import UserError
 from agwm.method import Method
 from agwm.models.mixed import alpha_tensors
@@ -117,6 +118,10 @@ def _train_and_evaluate(
     log.info("%d training examples, subsample %s", len(data.train), record.subsample_hash)
     loaded = load_pretrained(config.model, config.task, derive(config.seed, "head"))
     data.tokenize_with(loaded.tokenizer)
+    if config.task.train is not None:
+        summary = summarize(data)
+        write_atomically(folder / "data.json", json.dumps(asdict(summary), indent=2) + "\n")
+        print_data(summary, config.task.train)
     # Whatever the weights of an unfinished run depend on.
     names = ("config_hash", "subsample_hash", "versions", "git")
     origin = {name: getattr(record, name) for name in names}
@@ -133,6 +138,19 @@ def _train_and_evaluate(
     _evaluate(config, model, data, runner, folder, record)
     if config.save_model:
         method.save(model, loaded, folder / "model")
+        write_atomically(folder / "model" / "agwm.json", _read_with(config))
+
+
+def _read_with(config: RunConfig) -> str:
+    """What `agwm.predict` and `agwm.evaluate` have to know besides the model."""
+    task = config.task
+    values = {
+        "columns": task.columns,
+        "label": task.label or "label",
+        "max_length": config.optim.max_length,
+        "metrics": task.metrics,
+    }
+    return json.dumps(values, indent=2) + "\n"
 
 
 def _evaluate(
@@ -182,7 +200,7 @@ def _summary(record: Record) -> dict[str, float | bool]:
 
 def _clear(folder: Path) -> None:
     """Take away what an earlier start left: the record first, which vouches for the rest."""
-    for name in ("record.json", "error.txt", "predictions.jsonl", "alpha.safetensors"):
+    for name in ("record.json", "error.txt", "predictions.jsonl", "alpha.safetensors", "data.json"):
         (folder / name).unlink(missing_ok=True)
     rmtree(folder / "model", ignore_errors=True)
 

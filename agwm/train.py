@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from agwm.config import RunConfig, config_hash, register, run_dir, to_run_config
+from agwm.data.own import settled
 from agwm.errors import UserError, one_line
 from agwm.hub import settle_offline
 from agwm.method import build_method
@@ -46,7 +47,7 @@ def main() -> None:
 
 def _run_once(cfg: DictConfig) -> None:
     """Check, skip what is finished already, run, and print what came of it."""
-    config = to_run_config(cfg)
+    config = settled(to_run_config(cfg))
     method = build_method(config.method)
     folder, hash_ = run_dir(config), config_hash(config)
     known = None if config.force else finished_record(folder, hash_)
@@ -61,10 +62,13 @@ def _run_once(cfg: DictConfig) -> None:
         return
     settle_offline(config)
     # Seconds of imports, which a mistake in the configuration is not to wait for.
+    from agwm.results.card import write_card
     from agwm.results.summary import print_summary
     from agwm.run import run
 
-    print_summary(run(config, method, folder, hash_), folder)
+    record = run(config, method, folder, hash_)
+    write_card(folder)
+    print_summary(record, folder)
 
 
 @contextmanager

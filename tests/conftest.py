@@ -17,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from agwm import train
 from agwm.config import compose_config, config_hash, register, run_dir
+from agwm.data.own import settled
 from agwm.method import build_method
 from agwm.paths import root
 
@@ -83,6 +84,7 @@ def tiny_run(compose, tmp_path):
         config = compose(
             *(f"{key}={value}" for key, value in defaults.items() if key not in given), *overrides
         )
+        config = settled(config)
         config.model.config = architecture or config.model.config
         folder = run_dir(config)
         return run(config, build_method(config.method), folder, config_hash(config)), folder

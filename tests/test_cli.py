@@ -81,7 +81,8 @@ def test_a_run_writes_exactly_the_documented_files(finished):
         *("predictions.jsonl", "record.json", "train.log"),
     ]
     assert names(folder / CELL / "model") == [
-        *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+        *("README.md", "agwm.json", "config.json", "model.safetensors"),
+        *("tokenizer.json", "tokenizer_config.json"),
     ]
 
 

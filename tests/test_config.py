@@ -42,7 +42,8 @@ def test_every_method_builds_for_every_model(compose, method):
 @pytest.mark.parametrize("model", choices("model"))
 def test_every_task_composes_with_every_model(compose, model):
     for task in choices("task"):
-        config = compose(f"task={task}", f"model={model}")
+        own = ["task.train=reviews.csv"] if task == "file" else []
+        config = compose(f"task={task}", f"model={model}", *own)
         assert (config.task.name, config.model.name) == (task, model)
         assert build_method(config.method).name == "agwm"
 

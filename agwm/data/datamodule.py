@@ -12,6 +12,7 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from agwm.config import Optim, Task
 from agwm.data.examples import Examples, load_examples
+from agwm.data.own import load_own
 from agwm.data.sampling import StreamBatches, split, subsample
 
 _EVALUATION_BATCH = 64
@@ -67,9 +68,9 @@ class GlueDataModule(LightningDataModule):
         self.task = task
         self.optim = optim
         self.seed = seed
-        everything = load_examples(task, "train", data_dir)
+        everything = _load(task, "train", data_dir)
         self.train = everything.take(subsample(len(everything), n_train, seed))
-        self.evaluation = {name: load_examples(task, name, data_dir) for name in task.evaluation}
+        self.evaluation = {name: _load(task, name, data_dir) for name in task.evaluation}
         self.tokenizer: PreTrainedTokenizerBase | None = None
 
     def tokenize_with(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -147,3 +148,8 @@ class GlueDataModule(LightningDataModule):
         sampler = StreamBatches(indices, size, self.seed, *purpose, **cycle)
         # batch_size=None: the sampler gives whole batches.
         return DataLoader(self.encoded_train, batch_size=None, sampler=sampler)
+
+
+def _load(task: Task, split: str, data_dir: str | None) -> Examples:
+    own = task.train is not None
+    return load_own(task, split) if own else load_examples(task, split, data_dir)

@@ -61,11 +61,21 @@ def load_examples(task: Task, split: str, data_dir: str | None) -> Examples:
         rows, origin = read_rows(path), str(path)
     else:
         rows, origin = _from_hub(task, split), f"{task.hub}, {task.name}, {split}"
-    for column in filter(None, [*task.columns, "label", task.group_by]):
+    return to_examples(rows, task, origin)
+
+
+def to_examples(rows: list[dict[str, Any]], task: Task, origin: str) -> Examples:
+    """Checked examples of `rows`, which come from `origin`.
+
+    Raises:
+        UserError: missing column, text that is none, unknown label; with the number of the row.
+    """
+    for column in filter(None, [*task.columns, task.label or "label", task.group_by]):
         if column not in rows[0]:
             raise UserError(f"{origin}: no column {column!r} among {', '.join(map(repr, rows[0]))}")
+    own = task.train is not None  # its messages and its predictions speak of the same row
     return Examples(
-        ids=[row.get("idx", number) for number, row in enumerate(rows)],
+        ids=[number + 1 if own else row.get("idx", number) for number, row in enumerate(rows)],
         texts=[_texts(row, task, origin, number) for number, row in enumerate(rows, start=1)],
         labels=[_label(row, task, origin, number) for number, row in enumerate(rows, start=1)],
         groups=[row[task.group_by] for row in rows] if task.group_by else None,
@@ -75,14 +85,20 @@ def load_examples(task: Task, split: str, data_dir: str | None) -> Examples:
 def _texts(row: dict[str, Any], task: Task, origin: str, number: int) -> tuple[str, ...]:
     texts = tuple(row.get(column) for column in task.columns)
     for column, text in zip(task.columns, texts, strict=True):
-        # One half of a pair may be empty, as some of qqp's are.
-        if not isinstance(text, str) or not "".join(map(str, texts)).strip():
+        # One half of a pair may be empty, as some of qqp's are; own data is told of it, and runs.
+        empty = task.train is None and not "".join(map(str, texts)).strip()
+        if not isinstance(text, str) or empty:
             raise UserError(f"{origin}, row {number}: {column} is {text!r}, not a text")
     return texts
 
 
 def _label(row: dict[str, Any], task: Task, origin: str, number: int) -> int | float:
-    given = row.get("label")
+    given = row.get(task.label or "label")
+    if task.train is not None and task.labels is not None:
+        if (name := label_name(given)) in task.labels:
+            return task.labels.index(name)
+        known = ", ".join(task.labels)
+        raise UserError(f"{origin}, row {number}: label is {given!r}, not one of {known}")
     try:
         value = float("nan" if given is None or isinstance(given, bool) else given)
     except (TypeError, ValueError):
@@ -95,6 +111,15 @@ def _label(row: dict[str, Any], task: Task, origin: str, number: int) -> int | f
         codes = ", ".join(f"{code} ({name})" for code, name in enumerate(task.labels))
         raise UserError(f"{origin}, row {number}: label is {given!r}, not one of {codes}")
     return int(value)
+
+
+def label_name(given: Any) -> str:
+    """A label as a name, however a file writes it: 1, 1.0, "1" and " 1" are one; none is ""."""
+    if given is None or given != given:
+        return ""
+    if isinstance(given, float) and given.is_integer():
+        given = int(given)
+    return (str(given).lower() if isinstance(given, bool) else str(given)).strip()
 
 
 def _from_hub(task: Task, split: str) -> list[dict[str, Any]]:

@@ -50,13 +50,12 @@ def load_pretrained(config: Model, task: Task, head_seed: int) -> Pretrained:
     folder = package_folder(config)
     if folder is not None:
         _check_sha256(folder / "model.safetensors", config.sha256)
-        weights = load_file(folder / "model.safetensors")
-        source, tokenizer = None, AutoTokenizer.from_pretrained(folder)
+        weights, source = load_file(folder / "model.safetensors"), None
     elif config.name_or_path is None:
-        weights, source, tokenizer = _random_weights(config.config), None, tiny_tokenizer()
+        weights, source = _random_weights(config.config), None
     else:
         weights, source = None, config.name_or_path
-        tokenizer = _from_hub(AutoTokenizer, source)
+    tokenizer = load_tokenizer(config)
     architecture = _architecture(config, task, source)
     if len(tokenizer) < architecture.vocab_size / 2:
         raise UserError(
@@ -80,6 +79,16 @@ def load_pretrained(config: Model, task: Task, head_seed: int) -> Pretrained:
     if fresh == {name for name, _ in model.named_parameters()}:
         raise UserError(f"model.name_or_path={source}: holds none of the model's weights")
     return Pretrained(model, tokenizer, fresh)
+
+
+def load_tokenizer(config: Model) -> PreTrainedTokenizerBase:
+    """Tokenizer of `config`; raises `UserError` if it cannot be had."""
+    folder = package_folder(config)
+    if folder is not None:
+        return AutoTokenizer.from_pretrained(folder)
+    if config.name_or_path is None:
+        return tiny_tokenizer()
+    return _from_hub(AutoTokenizer, config.name_or_path)
 
 
 def _architecture(config: Model, task: Task, source: str | None) -> Any:

@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from agwm.config import RunConfig, config_hash, differences, run_dir, to_run_config
+from agwm.data.own import settled
 from agwm.errors import UserError
 from agwm.method import build_method
 from agwm.results.record import finished_record, written
@@ -98,7 +99,7 @@ def plan(
             config = compose(list(rest))
             # Task, model and method take their names from Hydra's choices.
             HydraConfig.instance().set_config(config)
-            checked = to_run_config(config)
+            checked = settled(to_run_config(config))
             build_method(checked.method)
             composed[rest] = checked, differences(checked)
         checked, changed = composed[rest]

@@ -11,6 +11,7 @@ from torchmetrics.functional import pearson_corrcoef, spearman_corrcoef
 from torchmetrics.functional.classification import (
     binary_f1_score,
     multiclass_accuracy,
+    multiclass_f1_score,
     multiclass_matthews_corrcoef,
 )
 
@@ -53,6 +54,7 @@ def score(name: str, predicted: Sequence[Any], labels: Sequence[Any], task: Task
     compute = {
         "accuracy": partial(multiclass_accuracy, num_classes=classes, average="micro"),
         "f1": binary_f1_score,
+        "macro_f1": partial(multiclass_f1_score, num_classes=classes, average="macro"),
         "matthews_corrcoef": partial(multiclass_matthews_corrcoef, num_classes=classes),
         "pearson": pearson_corrcoef,
         "spearman": spearman_corrcoef,

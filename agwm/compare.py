@@ -1,0 +1,125 @@
+"""Command line: `python -m agwm.compare task=file task.train=FILE ...`; see `--help`."""
+
+import os
+import sys
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from agwm import train
+from agwm.config import RunConfig, compose_config, differences
+from agwm.data.own import settled
+from agwm.errors import RunError, UserError, one_line
+from agwm.hub import settle_offline
+
+_DEFAULTS = {"method": "vanilla,agwm", "seed": "range(0,5)", "sweep": "compare"}
+_HELP = """\
+usage: python -m agwm.compare task=file task.train=reviews.csv [key=value ...]
+
+Run several methods on the same data with the same seeds, print the report, and say which to use.
+
+  method=vanilla,agwm   methods; the first is what the others are compared with
+  seed='range(0,5)'     seeds
+  key=value             any other key of python -m agwm.train, the same for all runs
+
+Finished runs are kept: the same command goes on after an interrupt, more seeds or methods add to
+what is there.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run, report and judge; 0, 1 if a run failed, 2 for a mistake of the user."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or "-h" in given or "--help" in given:
+        print(_HELP, end="")
+        return 0
+    try:
+        return _compare(given)
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _compare(given: list[str]) -> int:
+    values = dict(argument.partition("=")[::2] for argument in given)
+    methods = values.get("method", _DEFAULTS["method"]).split(",")
+    if len(methods) < 2:
+        raise UserError(f"method={methods[0]}: name two or more, method=vanilla,agwm")
+    # One run of each method, to find the data and what its runs are called in the report.
+    shared = [argument for argument in given if not argument.startswith(("method=", "seed="))]
+    shared.append(f"sweep={values.get('sweep', _DEFAULTS['sweep'])}")
+    configs = [settled(compose_config(*shared, f"method={method}")) for method in methods]
+    labels = ["+".join([c.method["name"], *differences(c)]) for c in configs]
+    config = configs[0]
+    settle_offline(config)
+    if config.task.train is not None:
+        _print_data(config)
+    defaults = [f"{key}={value}" for key, value in _DEFAULTS.items() if key not in values]
+    code = _run(["-m", *defaults, *given])
+    if code not in (0, 1):
+        return code
+    _report(config, labels)
+    return code
+
+
+def _print_data(config: RunConfig) -> None:
+    """What was found in the file, before hours are spent on it."""
+    from agwm.data.datamodule import GlueDataModule
+    from agwm.data.summary import print_data, summarize
+    from agwm.models.pretrained import load_tokenizer
+    from agwm.training.silence import silence
+
+    silence()
+    data = GlueDataModule(config.task, config.optim, config.seed, config.n_train, config.data_dir)
+    data.tokenize_with(load_tokenizer(config.model))
+    print_data(summarize(data), config.task.train)
+
+
+def _run(arguments: list[str]) -> int:
+    """Exit code of `agwm.train` with these arguments, in this process."""
+    traceback = os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = ["agwm.train", *arguments]
+    try:
+        train.main()
+    except SystemExit as left:
+        return left.code or 0
+    finally:
+        if traceback is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+    return 0
+
+
+def _report(config: RunConfig, labels: list[str]) -> None:
+    from rich.console import Console
+
+    from agwm.report.build import report_on_runs
+    from agwm.report.output import write_report
+    from agwm.report.plots import make_plots
+    from agwm.report.records import read_records
+    from agwm.report.terminal import print_report
+    from agwm.report.verdict import judge
+    from agwm.results.card import write_card
+
+    folder = Path(config.runs_dir, config.sweep, config.task.name)
+    records = read_records([folder / config.model.name])
+    report = report_on_runs(records, labels[0], published=False)
+    console = Console()
+    print_report(report, console)
+    for file in write_report(report, make_plots(report.blocks, labels[0]), folder / "report"):
+        console.print(f"{file}", soft_wrap=True, highlight=False, markup=False)
+    for run in records.ok:
+        write_card(run.folder)  # with the spread over the seeds, known only now
+    runs = [r for r in records.ok if r.cell.method in labels and r.cell.n_train == config.n_train]
+    verdict = judge(runs, labels[0], config.task)
+    console.print(f"\n{verdict.text}", highlight=False, markup=False)
+    chosen = min((r for r in runs if r.cell.method == verdict.method), key=lambda run: run.seed)
+    if (chosen.folder / "model").is_dir():
+        console.print(f"model: {chosen.folder / 'model'}", soft_wrap=True, highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
