@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from transformers import PreTrainedModel
 
-_NOT_IN_PEFT = {"xlnet": ["layer_1", "layer_2"]}
+# Queries and values, where they are linear layers.
+_NOT_IN_PEFT = {
+    "albert": ["query", "value"],
+    "distilbert": ["q_lin", "v_lin"],
+    "modernbert": ["Wqkv"],
+    "xlnet": ["layer_1", "layer_2"],
+}
 
 
 @dataclass(kw_only=True)

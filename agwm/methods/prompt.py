@@ -44,7 +44,13 @@ class Prompt(Adapter, Method):
 
         require_inputs(model, self.name, "inputs_embeds")
         require_room(model, self.tokens, runner.optim.max_length)
-        return self.adapted(model, runner, PromptTuningConfig(num_virtual_tokens=self.tokens))
+        config = PromptTuningConfig(
+            num_virtual_tokens=self.tokens,
+            # PEFT would take the hidden size, and does not know DistilBERT's names of the two.
+            token_dim=model.get_input_embeddings().embedding_dim,
+            num_attention_heads=model.config.num_attention_heads,
+        )
+        return self.adapted(model, runner, config)
 
     def save(self, model: Module, loaded: Pretrained, folder: Path) -> None:
         from agwm.models.adapters import save_adapter

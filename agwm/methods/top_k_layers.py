@@ -38,10 +38,9 @@ class TopKLayers(Method):
         require(valid, "method.embeddings", self.embeddings, "false unless method.layers=null")
 
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
-        from agwm.models.layers import blocks, set_dropout, top
+        from agwm.models.layers import set_dropout, top
 
-        count = len(blocks(model)) if self.layers is None else self.layers
-        trained = top(model, count, runner.fresh)
+        trained = top(model, self.layers, runner.fresh)
         if self.embeddings:
             return model
         model.base_model.requires_grad_(False)

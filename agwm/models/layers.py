@@ -13,7 +13,10 @@ _RATES = ("dropout", "attention_dropout", "activation_dropout")
 
 
 def blocks(model: PreTrainedModel) -> list[nn.Module]:
-    """Transformer blocks from the bottom to the top; of an encoder-decoder, the encoder's first."""
+    """Transformer blocks from the bottom to the top; of an encoder-decoder, the encoder's first.
+
+    ALBERT's are its groups of layers, each of which the text goes through more than once.
+    """
     lists = [
         (name, module)
         for name, module in model.base_model.named_modules()
@@ -28,22 +31,34 @@ def blocks(model: PreTrainedModel) -> list[nn.Module]:
     return [block for module in outer for block in module]
 
 
-def top(model: PreTrainedModel, layers: int, fresh: Collection[str] | None) -> list[nn.Module]:
-    """The upper `layers` blocks and, unless `fresh` is None, the checkpoint's pooler.
+def top(
+    model: PreTrainedModel, layers: int | None, fresh: Collection[str] | None
+) -> list[nn.Module]:
+    """The upper `layers` blocks (None = all) and, unless `fresh` is None, the checkpoint's pooler.
 
     Raises:
-        UserError: the model has fewer blocks.
+        UserError: the model has fewer blocks, or goes through one of them more than once.
     """
     found = blocks(model)
-    if layers > len(found):
+    depth = getattr(model.config, "num_hidden_layers", len(found))
+    if layers and len(found) < depth:
+        raise UserError(
+            f"method.layers={layers}: {model.config.model_type} goes through {depth} layers with "
+            f"the weights of {len(found)}, so that none is on top; method.layers=0 works"
+        )
+    if layers is not None and layers > len(found):
         raise UserError(f"method.layers={layers}: the model has {len(found)} blocks")
     on_top = None if fresh is None else pooler(model, fresh)
-    return [*found[len(found) - layers :], *([] if on_top is None else [on_top])]
+    lowest = 0 if layers is None else len(found) - layers
+    return [*found[lowest:], *([] if on_top is None else [on_top])]
 
 
 def pooler(model: PreTrainedModel, fresh: Collection[str]) -> nn.Module | None:
-    """The pooler that came with the checkpoint; None where there is none."""
-    found = getattr(model.base_model, "pooler", None)
+    """The pooler that came with the checkpoint; None where there is none.
+
+    ModernBERT's is the dense layer of its masked-word predictions, outside the body.
+    """
+    found = getattr(model.base_model, "pooler", None) or getattr(model, "head", None)
     if found is None:
         return None
     names = {id(parameter): name for name, parameter in model.named_parameters()}

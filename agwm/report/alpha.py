@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 FILE = "alpha.safetensors"
 Place = tuple[str, str]  # row (layer) and column (module) of the heat-map
+_SHARED = re.compile(r"albert_layer_groups\.(\d+)\.albert_layers\.(\d+)\.(.+)$")
 _LAYER = re.compile(r"^(?:(?P<above>.*)\.)?layers?\.(?P<number>\d+)\.(?P<module>.+)$")
 
 
@@ -41,12 +42,16 @@ def place(layer: str) -> Place:
     """Row and column of a layer's name.
 
     "bert.encoder.layer.3.output.dense" is ("layer 3", "output.dense"); what is in no numbered
-    layer has a row of its own: "bert.pooler.dense" is ("pooler", "dense").
+    layer has a row of its own: "bert.pooler.dense" is ("pooler", "dense"). ALBERT's layers, each
+    used at several depths, have the numbers of their group and in it.
     """
+    shared = _SHARED.search(layer)
+    if shared:
+        return f"group {shared[1]} layer {shared[2]}", shared[3]
     match = _LAYER.match(layer)
     if match is None:
         above, _, module = layer.rpartition(".")
-        return above.rpartition(".")[2], module
+        return above.rpartition(".")[2] or module, module
     stack = "decoder layer" if "decoder" in (match["above"] or "") else "layer"
     return f"{stack} {match['number']}", match["module"]
 

@@ -4,6 +4,7 @@ from copy import deepcopy
 from types import SimpleNamespace
 
 import torch
+from families import FAMILIES
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from agwm.config import Model, Optim, Task
@@ -26,25 +27,6 @@ LARGE = {
     "deberta-v2": {**_LARGE, "vocab_size": 128100},
     "xlnet": {"d_model": 1024, "n_layer": 24, "n_head": 16, "d_inner": 4096, "vocab_size": 32000},
 }
-_TINY = {
-    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-    "vocab_size": 128, "pad_token_id": 0,
-}  # fmt: skip
-TINY = {
-    "bert": _TINY,
-    "roberta": _TINY,
-    "bart": {
-        "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
-        "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
-        "vocab_size": 128, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3,
-        "decoder_start_token_id": 3, "forced_eos_token_id": 3,
-    },
-    "deberta": {**_TINY, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
-    "xlnet": {
-        "d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 32, "vocab_size": 128,
-        "pad_token_id": 0,
-    },
-}  # fmt: skip
 
 
 def runner(fresh, seed=0):
@@ -96,8 +78,9 @@ def heads(model):
 
 def tiny(family, head_seed=0, folder=None):
     """Tiny model with a fresh head, its tokenizer and the names of what is fresh."""
-    config = {"model_type": family, **TINY[family]}
-    source = Model("tiny", config=config) if folder is None else Model("tiny", str(folder))
+    source = (
+        Model("tiny", config=FAMILIES[family]) if folder is None else Model("tiny", str(folder))
+    )
     return load_pretrained(source, TASK, head_seed)
 
 

@@ -12,6 +12,7 @@ from adapter_harness import (
     method_of,
     trained_on_a_frozen_body,
 )
+from families import FAMILIES
 
 from agwm.errors import UserError
 
@@ -97,6 +98,20 @@ def test_the_targets_are_the_layers_that_are_named(compose):
     assert all(".key.lora_" in name and 2 in shape for name, shape in found.items())
 
 
+@pytest.mark.parametrize(("family", "layers"), [
+    ("deberta-v3", {"query_proj", "value_proj"}),
+    ("electra", {"query", "value"}),
+    ("modernbert", {"Wqkv"}),
+    ("distilbert", {"q_lin", "v_lin"}),
+    ("albert", {"query", "value"}),
+])  # fmt: skip
+def test_queries_and_values_are_adapted_in_the_further_families(lora, family, layers):
+    _, model, _ = adapted(lora, family)
+    found = {n.partition(".lora_")[0] for n, _ in model.named_parameters() if ".lora_" in n}
+    assert {name.rpartition(".")[2] for name in found} == layers
+    assert len(found) == len(layers) * (1 if family == "albert" else 2)
+
+
 def test_adapters_are_drawn_from_the_seed_of_the_run_alone(lora):
     def drawn(seed, global_seed):
         torch.manual_seed(global_seed)
@@ -147,11 +162,8 @@ def test_targets_that_the_model_does_not_have_are_refused_in_one_line(compose):
 
 
 def test_a_family_that_peft_does_not_know_is_refused_with_the_layers_it_has(tiny_run):
-    albert = {
-        "model_type": "albert", "hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 128,
-        "num_attention_heads": 2, "intermediate_size": 32, "embedding_size": 8,
-    }  # fmt: skip
+    unknown = FAMILIES["bert"] | {"model_type": "megatron-bert"}
     with pytest.raises(
-        UserError, match=r"^method.targets=None: PEFT has no targets for albert; gi"
+        UserError, match=r"^method.targets=None: PEFT has no targets for megatron-bert; gi"
     ):
-        tiny_run("method=lora", architecture=albert)
+        tiny_run("method=lora", architecture=unknown)

@@ -9,6 +9,7 @@ from adapter_harness import (
     logits,
     method_of,
 )
+from families import FAMILIES
 
 from agwm.errors import UserError
 
@@ -30,12 +31,13 @@ def test_bert_large_trains_as_many_parameters_as_the_paper_says(
     assert all_of_them in (None, found[1])
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "deberta", "xlnet"])
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"bart"}))
 def test_the_learned_embeddings_stand_in_front_of_those_of_the_text(prompt, family):
     plain, model, batch = adapted(prompt, family)
     disturb(model)
     (learned,) = [p for n, p in model.named_parameters() if "prompt_encoder" in n]
-    assert learned.shape == (20, 16)
+    # Their embeddings are narrower than their layers.
+    assert learned.shape == (20, 8 if family in ("albert", "electra") else 16)
     copy_heads(model, plain)
     text = plain.get_input_embeddings()(batch["input_ids"])
     ones = torch.ones(2, 20, dtype=torch.long)

@@ -30,10 +30,16 @@ NAMES = ["prefix", "prompt"]
     [
         ("prefix", "bert", {"classifier"}),
         ("prefix", "roberta", {"classifier"}),
+        ("prefix", "xlm-roberta", {"classifier"}),
+        ("prefix", "electra", {"classifier"}),
         ("prompt", "bert", {"classifier"}),
         ("prompt", "roberta", {"classifier"}),
         ("prompt", "deberta", {"classifier", "pooler"}),
         ("prompt", "xlnet", {"sequence_summary", "logits_proj"}),
+        ("prompt", "electra", {"classifier"}),
+        ("prompt", "modernbert", {"head", "classifier"}),
+        ("prompt", "distilbert", {"pre_classifier", "classifier"}),
+        ("prompt", "albert", {"classifier"}),
     ],
 )
 def test_virtual_tokens_and_the_whole_head_have_gradients_in_the_first_step(

@@ -1,37 +1,35 @@
 import pytest
 import torch
+from families import FAMILIES
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from agwm.models.layers import blocks, pooler, redraw, set_dropout
+from agwm.errors import UserError
+from agwm.models.layers import blocks, pooler, redraw, set_dropout, top
 from agwm.seeding import stream
 
-BERT = {
-    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-    "max_position_embeddings": 20,
-}  # fmt: skip
-SIZES = {
-    "bert": BERT,
-    "roberta": BERT,
-    "deberta": {**BERT, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
-    "bart": {
-        "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
-        "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
-        "max_position_embeddings": 20, "dropout": 0.1, "attention_dropout": 0.1,
-        "activation_dropout": 0.1, "classifier_dropout": 0.1,
-    },
-    "xlnet": {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 32},
-}  # fmt: skip
 BLOCKS = {
     "bert": ["bert.encoder.layer.0", "bert.encoder.layer.1"],
     "roberta": ["roberta.encoder.layer.0", "roberta.encoder.layer.1"],
-    "deberta": ["deberta.encoder.layer.0", "deberta.encoder.layer.1"],
     "bart": [f"model.{part}.layers.{i}" for part in ("encoder", "decoder") for i in range(2)],
+    "deberta": ["deberta.encoder.layer.0", "deberta.encoder.layer.1"],
     "xlnet": ["transformer.layer.0", "transformer.layer.1"],
+    "deberta-v2": ["deberta.encoder.layer.0", "deberta.encoder.layer.1"],
+    "deberta-v3": ["deberta.encoder.layer.0", "deberta.encoder.layer.1"],
+    "electra": ["electra.encoder.layer.0", "electra.encoder.layer.1"],
+    "modernbert": ["model.layers.0", "model.layers.1"],
+    "distilbert": ["distilbert.transformer.layer.0", "distilbert.transformer.layer.1"],
+    "albert": ["albert.encoder.albert_layer_groups.0"],
+    "xlm-roberta": ["roberta.encoder.layer.0", "roberta.encoder.layer.1"],
 }
+POOLERS = {"bert": "bert.pooler", "albert": "albert.pooler", "modernbert": "head"}
+BART_DROPOUT = dict.fromkeys(
+    ("dropout", "attention_dropout", "activation_dropout", "classifier_dropout"), 0.1
+)
 
 
 def classifier(family, **changed):
-    config = AutoConfig.for_model(family, vocab_size=32, num_labels=2, **SIZES[family] | changed)
+    own = BART_DROPOUT if family == "bart" else {}
+    config = AutoConfig.for_model(**FAMILIES[family] | own | changed, num_labels=2)
     torch.manual_seed(0)
     return AutoModelForSequenceClassification.from_config(config).train()
 
@@ -39,11 +37,11 @@ def classifier(family, **changed):
 @pytest.fixture
 def batch():
     ids = torch.randint(5, 30, (4, 7), generator=torch.Generator().manual_seed(0))
-    ids[:, -1] = 2
+    ids[:, -1] = 3  # BART pools at its end-of-text token
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-@pytest.mark.parametrize("family", SIZES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_blocks_are_found_from_the_bottom_to_the_top(family):
     model = classifier(family)
     names = {id(module): name for name, module in model.named_modules()}
@@ -61,11 +59,31 @@ def test_only_a_pooler_of_the_checkpoint_counts():
     model = classifier("bert")
     assert pooler(model, {"classifier.weight"}) is model.bert.pooler
     assert pooler(model, {"bert.pooler.dense.weight"}) is None
-    for family in ("roberta", "deberta", "bart", "xlnet"):
-        assert pooler(classifier(family), set()) is None, family
+    model = classifier("modernbert")
+    assert pooler(model, {"classifier.weight"}) is model.head
+    assert pooler(model, {"head.dense.weight", "classifier.weight"}) is None
 
 
-@pytest.mark.parametrize("family", SIZES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_pooler_is_that_of_the_family(family):
+    model = classifier(family)
+    names = {id(module): name for name, module in model.named_modules()}
+    found = pooler(model, set())
+    assert (names[id(found)] if found is not None else None) == POOLERS.get(family)
+
+
+def test_no_layer_is_on_top_where_layers_share_their_weights():
+    shared = classifier("albert", num_hidden_layers=12, num_hidden_groups=2)
+    reason = "method.layers=1: albert goes through 12 layers with the weights of 2"
+    with pytest.raises(UserError, match=reason):
+        top(shared, 1, set())
+    assert top(shared, 0, set()) == [shared.albert.pooler]
+    assert top(shared, None, None) == blocks(shared)
+    own = classifier("albert", num_hidden_layers=2, num_hidden_groups=2)
+    assert top(own, 1, None) == [own.albert.encoder.albert_layer_groups[1]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_without_dropout_two_training_passes_agree_to_the_bit(family, batch):
     model = classifier(family)
     assert not torch.equal(model(**batch).logits, model(**batch).logits)
@@ -76,9 +94,7 @@ def test_without_dropout_two_training_passes_agree_to_the_bit(family, batch):
 
 @pytest.mark.parametrize("rate", ["dropout", "attention_dropout", "activation_dropout"])
 def test_each_of_bart_s_rates_is_turned_off(rate, batch):
-    zero = dict.fromkeys(
-        ("dropout", "attention_dropout", "activation_dropout", "classifier_dropout"), 0.0
-    )
+    zero = dict.fromkeys(BART_DROPOUT, 0.0)
     model = classifier("bart", **zero | {rate: 0.5})
     assert not torch.equal(model(**batch).logits, model(**batch).logits)
     set_dropout(model, 0.0)
@@ -93,7 +109,7 @@ def test_dropout_is_set_below_the_given_module_alone(batch):
     assert set(rates.values()) == {0.0, 0.1}
 
 
-@pytest.mark.parametrize("family", SIZES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_redrawn_block_has_random_matrices_norms_of_one_and_zeros_elsewhere(family):
     top = blocks(classifier(family))[-1]
     with torch.no_grad():

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from families import FAMILIES
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from agwm.models.mixed import (
@@ -14,20 +15,6 @@ from agwm.models.mixed import (
     pretrained_linears,
 )
 from agwm.numerics.mixing import init_alpha
-
-FAMILIES = {
-    "bert": dict(model_type="bert", hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-                 intermediate_size=32, vocab_size=60),
-    "roberta": dict(model_type="roberta", hidden_size=16, num_hidden_layers=2,
-                    num_attention_heads=2, intermediate_size=32, vocab_size=60),
-    "bart": dict(model_type="bart", d_model=16, encoder_layers=2, decoder_layers=2,
-                 encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=32,
-                 decoder_ffn_dim=32, vocab_size=60, max_position_embeddings=64),
-    "deberta": dict(model_type="deberta", hidden_size=16, num_hidden_layers=2,
-                    num_attention_heads=2, intermediate_size=32, vocab_size=60,
-                    relative_attention=True, pos_att_type=["c2p", "p2c"]),
-    "xlnet": dict(model_type="xlnet", d_model=16, n_layer=2, n_head=2, d_inner=32, vocab_size=60),
-}  # fmt: skip
 
 # Shapes of the released checkpoints; without them no such model can be built offline.
 LARGE = {
@@ -84,7 +71,7 @@ def ones(shape):
 
 def some_texts():
     ids = torch.randint(5, 60, (3, 9))
-    ids[:, -1] = 2  # BART pools at its end-of-text token
+    ids[:, -1] = 3  # BART pools at its end-of-text token
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
@@ -135,6 +122,42 @@ def test_what_is_merged_is_an_ordinary_model_with_equal_logits(family, tmp_path)
     assert set(merged.state_dict()) == keys
     assert type(again) is kind
     assert not list(mixed_linears(merged))
+
+
+def test_a_layer_that_is_gone_through_more_than_once_is_mixed_and_counted_once():
+    model = mix_pretrained(tiny("albert"), {"classifier.weight"}, ones)
+    block = "albert.encoder.albert_layer_groups.0.albert_layers.0"
+    inside = ("query", "key", "value", "dense")
+    assert [name for name, _ in mixed_linears(model)] == [
+        "albert.encoder.embedding_hidden_mapping_in",
+        *(f"{block}.attention.{part}" for part in inside),
+        f"{block}.ffn",
+        f"{block}.ffn_output",
+        "albert.pooler",
+    ]
+    assert len(alpha_parameters(model)) == 2 * 8
+
+
+def test_the_gradient_of_a_shared_layer_s_alpha_is_that_of_all_passes_through_it():
+    one, groups = "albert_layer_groups.0.", [f"albert_layer_groups.{i}." for i in range(3)]
+
+    def copied(state):
+        return {n.replace(one, group): t for n, t in state.items() for group in groups}
+
+    shared, apart = tiny("albert"), build(FAMILIES["albert"] | {"num_hidden_groups": 3}).eval()
+    apart.load_state_dict(copied(shared.state_dict()))
+    for model in (shared, apart):
+        mix_pretrained(
+            model, {"classifier.weight"}, lambda s: init_alpha(s, 1, torch.rand, 0.3, 0.6)
+        )
+    apart.load_state_dict(copied(shared.state_dict()))
+    batch = some_texts() | {"labels": torch.tensor([0, 1, 1])}
+    for model in (shared, apart):
+        model(**batch).loss.backward()
+    theirs = alpha_parameters(apart)
+    for name, alpha in alpha_parameters(shared).items():
+        expected = sum(theirs[copy].grad for copy in {name.replace(one, group) for group in groups})
+        torch.testing.assert_close(alpha.grad, expected, msg=name)
 
 
 def test_only_linear_weights_of_the_checkpoint_are_mixed():

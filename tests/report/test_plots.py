@@ -1,6 +1,11 @@
+import re
+
 import numpy as np
 import pytest
+from families import FAMILIES
 from safetensors.numpy import save_file
+from torch.nn import Linear
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from agwm.report.alpha import mean_alpha, place, read_alpha
 from agwm.report.cells import make_blocks, make_cells
@@ -130,11 +135,35 @@ def test_runs_that_mix_no_layer_in_common_have_no_map(write_run, blocks):
         ("model.decoder.layers.7.encoder_attn.q_proj", ("decoder layer 7", "encoder_attn.q_proj")),
         ("model.encoder.layers.7.fc1", ("layer 7", "fc1")),
         ("transformer.layer.0.ff.layer_1", ("layer 0", "ff.layer_1")),
+        ("transformer.layer.11.rel_attn.q", ("layer 11", "rel_attn.q")),
         ("deberta.pooler.dense", ("pooler", "dense")),
+        ("model.layers.21.attn.Wqkv", ("layer 21", "attn.Wqkv")),
+        ("head.dense", ("head", "dense")),
+        ("distilbert.transformer.layer.5.ffn.lin1", ("layer 5", "ffn.lin1")),
+        ("pre_classifier", ("pre_classifier", "pre_classifier")),
+        ("electra.embeddings_project", ("electra", "embeddings_project")),
+        ("albert.encoder.embedding_hidden_mapping_in", ("encoder", "embedding_hidden_mapping_in")),
+        ("albert.encoder.albert_layer_groups.0.albert_layers.0.attention.query",
+         ("group 0 layer 0", "attention.query")),
+        ("albert.encoder.albert_layer_groups.3.albert_layers.1.ffn_output",
+         ("group 3 layer 1", "ffn_output")),
     ],
-)
+)  # fmt: skip
 def test_a_layers_name_has_a_row_and_a_column(layer, expected):
     assert place(layer) == expected
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_linear_layer_of_a_family_has_a_place_of_its_own(family):
+    config = AutoConfig.for_model(**FAMILIES[family])
+    model = AutoModelForSequenceClassification.from_config(config)
+    names = [name for name, module in model.named_modules() if isinstance(module, Linear)]
+    places = {place(name) for name in names}
+    assert len(places) == len(names)
+    numbered = {row for row, _ in places if re.fullmatch(r"((decoder|group 0) )?layer \d", row)}
+    depth = {"albert": 1, "bart": 4}.get(family, 2)
+    assert len(numbered) == depth
+    assert all(row and column for row, column in places)
 
 
 def test_alpha_is_averaged_over_runs_of_a_cell(write_run, blocks):
