@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agwm.errors import require
+from agwm.errors import UserError, require
 from agwm.method import Runner
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Mixture:
     mix_form: str
     alpha_init_std: float
     alpha_init_mean: float
+    xlnet_attention: bool  # whether its raw attention weights are mixed too
 
     def __post_init__(self) -> None:
         whole = isinstance(self.rank, int) and not isinstance(self.rank, bool) and self.rank >= 1
@@ -38,10 +39,14 @@ class Mixture:
         require(0 <= mean <= 1, "method.alpha_init_mean", mean, "in [0, 1]")
 
     def mixed(self, model: PreTrainedModel, runner: Runner, *purpose: str | int) -> Module:
-        """`model` with its pretrained linear layers mixed, alpha drawn from ("alpha", *purpose)."""
+        """`model` with its pretrained linear layers mixed, alpha drawn from ("alpha", *purpose).
+
+        Raises:
+            UserError: `xlnet_attention` is set, and the model is none that has such weights.
+        """
         import torch
 
-        from agwm.models.mixed import mix_pretrained
+        from agwm.models.mixed import mix_attention, mix_pretrained
         from agwm.numerics.mixing import init_alpha
 
         generator = runner.stream("alpha", *purpose)
@@ -51,15 +56,22 @@ class Mixture:
 
         rank = None if self.rank == "full" else self.rank
         mean, std = self.alpha_init_mean, self.alpha_init_std
-        return mix_pretrained(
-            model,
-            runner.fresh,
-            lambda shape: init_alpha(shape, rank, draw, std, mean),
-            self.mix_form,
-        )
+
+        def new_alpha(shape: tuple[int, int]) -> tuple[Tensor, ...]:
+            return init_alpha(shape, rank, draw, std, mean)
+
+        mixed = mix_pretrained(model, runner.fresh, new_alpha, self.mix_form)
+        if self.xlnet_attention and not mix_attention(
+            mixed, runner.fresh, new_alpha, self.mix_form
+        ):
+            raise UserError(
+                f"method.xlnet_attention=true: {model.config.model_type} has no attention weights "
+                "outside its linear layers, which are mixed anyway; leave it false"
+            )
+        return mixed
 
     def merge(self, model: Module) -> Module:
-        """Fold the mixture into plain linear layers."""
+        """Fold the mixture into plain weights."""
         from agwm.models.mixed import merge
 
         return merge(model)
