@@ -6,6 +6,7 @@ import pytest
 import torch
 from families import FAMILIES
 from safetensors.torch import load_file
+from torch.func import functional_call
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from agwm.errors import UserError
@@ -66,31 +67,45 @@ def logits(model):
     ("form", "rank"),
     [("product", 1), ("product", 2), ("convex", 1), ("convex", 2), ("convex", None)],
 )
-def test_it_is_the_model_whose_matrices_are_the_explicit_mixture(form, rank, fixed):
+def test_outputs_and_gradients_are_those_of_the_explicit_mixture(form, rank, fixed):
     model = plain()
     start = {name: w.detach().clone() for name, w in weights(model).items()}
     assert mix_attention(model, HEAD, drawn(rank), form) == len(MATRICES) == 10
-    alpha = alpha_tensors(moved(model))
-    expected = plain()
+    alpha = {name: a.requires_grad_() for name, a in alpha_tensors(moved(model)).items()}
     bare = {
-        name.replace(".parametrizations", "").removesuffix(".original"): p.detach()
-        for name, p in model.named_parameters() if ".alpha." not in name
-    }  # fmt: skip
+        name.replace(".parametrizations", "").removesuffix(".original"): p.detach().clone()
+        for name, p in model.named_parameters()
+        if ".alpha." not in name
+    }
+    own = {name: bare[name].requires_grad_() for name in MATRICES}
     for name, w0 in start.items():
-        w, w0 = bare[name].reshape(16, 16), w0.reshape(16, 16)
+        w, w0 = own[name].reshape(16, 16), w0.reshape(16, 16)
         if rank is None:
-            own = alpha[f"{name}.alpha"]
-            other = 1 - own
+            share = alpha[f"{name}.alpha"]
+            other = 1 - share
         else:
             a1, a2 = alpha[f"{name}.a1"], alpha[f"{name}.a2"]
-            own = a1 @ a2 / rank
-            other = (1 - a1) @ (1 - a2) / rank if form == "product" else 1 - own
-        mixed = own * w + other * w0
+            share = a1 @ a2 / rank
+            other = (1 - a1) @ (1 - a2) / rank if form == "product" else 1 - share
+        mixed = share * w + other * w0
         assert (mixed - w).abs().max() > 1e-2
         bare[name] = mixed.reshape(16, 2, 8)
-    expected.load_state_dict(bare)
-    found = logits(fix_alpha(model) if fixed else model)
-    torch.testing.assert_close(found, logits(expected), rtol=1e-12, atol=1e-12)
+    batch = BATCH | {"labels": torch.tensor([0, 1, 1])}
+    expected = functional_call(plain(), bare, kwargs=batch)
+    found = (fix_alpha(model) if fixed else model)(**batch)
+    torch.testing.assert_close(found.logits, expected.logits, rtol=1e-12, atol=1e-12)
+    found.loss.backward()
+    expected.loss.backward()
+    for name, w in own.items():
+        attention, part = model.get_submodule(name[:-2]), name[-1]
+        grad = attention.parametrizations[part].original.grad
+        torch.testing.assert_close(grad, w.grad, rtol=1e-10, atol=1e-14, msg=name)
+    alphas = alpha_parameters(model).values()
+    for (name, a), mine in zip(alpha.items(), alphas, strict=True):
+        if fixed:
+            assert mine.grad is None
+        else:
+            torch.testing.assert_close(mine.grad, a.grad, rtol=1e-10, atol=1e-14, msg=name)
 
 
 def test_at_alpha_one_the_matrices_are_w_bit_for_bit():
