@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
 import agwm
 from agwm.config import config_hash, run_dir
@@ -73,13 +74,29 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize(("model", "task"), PUBLISHED, ids="-".join)
-def test_the_recipe_is_the_published_one(compose, model, task):
-    optim = compose(f"model={model}", f"task={task}").optim
+def test_the_recipe_that_is_printed_is_the_published_one(cli, model, task):
+    code, out, _ = cli(f"task={task}", f"model={model}", "--cfg", "job")
+    assert code == 0
+    optim = OmegaConf.create(out).optim
     found = (
-        *(optim.batch_size, optim.lr, optim.epochs, optim.steps),
-        *(optim.warmup_ratio, optim.warmup_steps, optim.weight_decay),
+        *(optim.batch_size, optim.lr, optim.epochs, optim.get("steps")),
+        *(optim.warmup_ratio, optim.get("warmup_steps"), optim.weight_decay),
     )
     assert found == PUBLISHED[model, task]
+    assert optim.max_length == 128
+
+
+# Appendix D.1 and D.2; K = 5 and the alpha of section 4.
+SEARCH = {
+    "num_searches": 5, "inner_fraction": 0.8, "search_epochs": 3, "rank": 1, "mix_form": "product",
+    "alpha_lr": 2e-3, "alpha_weight_decay": 0.01, "alpha_init_mean": 1.0, "alpha_init_std": 0.005,
+    "finetune_epochs": 3, "finetune_lr": None, "xlnet_attention": False,
+}  # fmt: skip
+
+
+def test_the_search_is_the_published_one(compose):
+    method = build_method(compose("task=rte", "model=bert_large").method)
+    assert {key: getattr(method, key) for key in SEARCH} == SEARCH
 
 
 def test_bert_base_takes_the_recipe_of_bert_large(compose):

@@ -15,10 +15,12 @@ expect `preset=first_order` to give nearly the same at half the passes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from agwm.bilevel import PRESETS, SearchSettings
+from agwm.config import Optim
 from agwm.errors import require
 from agwm.method import Method, Phase, Runner
 from agwm.mixture import Mixture
@@ -41,6 +43,7 @@ class AGWM(Mixture, Method):
     inner_fraction: float
     search_epochs: int
     finetune_epochs: int | None
+    finetune_lr: float | None
     average: str
     alpha_lr: float
     alpha_every: int
@@ -67,6 +70,9 @@ class AGWM(Mixture, Method):
         require(self.num_searches >= 0, "method.num_searches", self.num_searches, ">= 0")
         epochs = self.finetune_epochs
         require(epochs is None or epochs >= 1, "method.finetune_epochs", epochs, ">= 1 or null")
+        lr = self.finetune_lr
+        valid = lr is None or 0 <= lr < math.inf
+        require(valid, "method.finetune_lr", lr, "a number >= 0 or null")
         require(
             self.average in AVERAGES,
             "method.average",
@@ -98,6 +104,11 @@ class AGWM(Mixture, Method):
             for k in range(self.num_searches)
         ]
         return [*searches, Phase("finetune", self.finetune_epochs)]
+
+    def parameter_groups(self, model: Module, optim: Optim) -> list[dict[str, Any]]:
+        """Groups of fine-tuning, at its own rate."""
+        lr = optim.lr if self.finetune_lr is None else self.finetune_lr
+        return super().parameter_groups(model, replace(optim, lr=lr))
 
     def run(self, runner: Runner) -> Module:
         from agwm.models.mixed import alpha_parameters, fix_alpha

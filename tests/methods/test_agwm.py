@@ -71,6 +71,18 @@ def test_average_alpha_keeps_the_pretrained_weights(tiny_run, fits):
             assert torch.equal(tensor, begun[name]), name
 
 
+def test_fine_tuning_has_a_learning_rate_of_its_own(tiny_run, fits):
+    runs = [tiny_run(*SHORT, *more)[1] for more in ([], ["method.finetune_lr=1e-3"])]
+    assert read_scores(runs[0]) == read_scores(runs[1])  # the recipe's
+    tiny_run(*SHORT, "method.finetune_lr=0")
+    one, same, still = zip(fits["finetune"], fits["finetuned"], strict=True)
+    for start, end in (one, same):
+        assert not torch.equal(start["classifier.weight"], end["classifier.weight"])
+    # The searches go on at the recipe's.
+    for name, tensor in still[0].items():
+        assert torch.equal(tensor, one[0][name]) and torch.equal(still[1][name], tensor), name
+
+
 def test_one_search_is_its_own_mean(tiny_run, fits):
     tiny_run("method=agwm", "method.num_searches=1", "method.search_epochs=1")
     (start,), (searched,) = fits["finetune"], fits["searched"]
