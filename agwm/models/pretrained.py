@@ -87,7 +87,9 @@ def load_tokenizer(config: Model) -> PreTrainedTokenizerBase:
     if folder is not None:
         return AutoTokenizer.from_pretrained(folder)
     if config.name_or_path is None:
-        return tiny_tokenizer()
+        # XLNet classifies by the last position, where no padding may stand.
+        last = config.config["model_type"] == "xlnet"
+        return tiny_tokenizer(padding_side="left" if last else "right")
     return _from_hub(AutoTokenizer, config.name_or_path)
 
 

@@ -14,7 +14,7 @@ right look think also around three . , ?
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
+def tiny_tokenizer(padding_side: str = "right") -> PreTrainedTokenizerFast:
     """Tokenizer with one id for each common word."""
     vocabulary = {token: index for index, token in enumerate([*_SPECIAL.values(), *_WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
@@ -28,5 +28,6 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         **_SPECIAL,
+        padding_side=padding_side,
         model_input_names=BertTokenizerFast.model_input_names,
     )
