@@ -17,7 +17,7 @@ def settle_offline(config: RunConfig) -> None:
     They would retry for a minute before they say so. Nothing is asked where `config` needs no hub,
     or where HF_HUB_OFFLINE is set.
     """
-    if _OFFLINE not in os.environ and _needs_hub(config) and not _reachable():
+    if _OFFLINE not in os.environ and _needs_hub(config) and not reachable():
         os.environ[_OFFLINE] = "1"
 
 
@@ -29,7 +29,8 @@ def _needs_hub(config: RunConfig) -> bool:
     return data or model
 
 
-def _reachable() -> bool:
+def reachable() -> bool:
+    """Whether the hub answers, whatever it says."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
         urlopen(Request(endpoint, method="HEAD"), timeout=5).close()

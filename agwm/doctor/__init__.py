@@ -1,0 +1,1 @@
+"""Whether a run would find what it needs; `python -m agwm.doctor`."""
