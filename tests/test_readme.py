@@ -1,9 +1,7 @@
 import json
 import math
 import re
-import shlex
 import sys
-from types import ModuleType
 
 import pytest
 import torch
@@ -16,37 +14,6 @@ from agwm.method import build_method
 from agwm.paths import root
 
 README = (root() / "README.md").read_text()
-COMMANDS = [
-    line.split("#")[0].strip()
-    for line in README.replace("\\\n", " ").splitlines()
-    if line.startswith("python -m agwm.train")
-]
-
-
-def test_there_are_commands_to_try():
-    assert len(COMMANDS) >= 8
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_runs_to_do(command, cli):
-    code, out, _ = cli(*shlex.split(command)[3:], "--dry-run")
-    assert code == 0
-    last = out.splitlines()[-1]
-    assert last.startswith("to do: runs/") or last.endswith("to do, 0 finished already")
-
-
-def test_the_example_of_a_new_method_runs(tiny_run, compose, monkeypatch):
-    code = re.search(r"```python\n# (agwm/methods/\w+)\.py\n(.*?)```", README, flags=re.DOTALL)
-    target = re.search(r"_target_: (agwm\.methods\.(\w+)\.\w+)", README)
-    name = code.group(1).replace("/", ".")
-    assert name == f"agwm.methods.{target.group(2)}"
-    module = ModuleType(name)
-    monkeypatch.setitem(sys.modules, name, module)
-    exec(code.group(2), module.__dict__)
-    method = build_method({"_target_": target.group(1), "name": target.group(2)})
-    monkeypatch.setattr("agwm.methods.vanilla.Vanilla.prepare", type(method).prepare)
-    record, _ = tiny_run("method=vanilla")
-    assert record.status == "ok"
 
 
 def test_the_method_table_names_every_method():

@@ -5,7 +5,7 @@ K searches, each from the pretrained model with the same head and on its own ran
 W on `inner_fraction` of the examples and alpha on the rest (`agwm.training.search`). Their results
 are averaged; then W is fine-tuned on all examples with alpha fixed, and the mixture is folded in.
 
-Where we differ from the released code, and where the paper is silent: README, "Deviations", and
+Where we differ from the released code, and where the paper is silent: docs/method.md and
 `agwm.bilevel`, whose presets follow the text (`paper`), the code (`released`) or its intention.
 
 Four forward and four backward passes a search step, one of each in fine-tuning. At the paper's
