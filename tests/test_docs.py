@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from types import ModuleType
 
 import pytest
@@ -45,7 +46,7 @@ def commands():
         for block in [*blocks, *spans]:
             joined = re.sub(r"\\\n\s*", "", block)
             for line, printed in re.findall(r"^(.*)\n?((?:(?!\$ |python ).*\n)*)", joined, re.M):
-                told = re.match(r"(\$ )?python -m (agwm\S*)(.*)", line)
+                told = re.match(r"(\$ )?python -m (agwm[\w.]*)(.*)", line)
                 if told is None:
                     continue
                 arguments = _arguments(told.group(3))
@@ -69,7 +70,7 @@ def test_the_commands_are_found():
     for text in PAGES.values():
         for line in text.replace("\\\n", "").splitlines():
             if "python -m agwm" in line:
-                told = re.search(r"python -m (agwm\S*) ?([^`#]*)", line)
+                told = re.search(r"python -m (agwm[\w.]*)([^`#]*)", line)
                 assert (told.group(1), _arguments(told.group(2))) in found
     assert len(COMMANDS) >= 20
 
@@ -79,35 +80,43 @@ def test_the_commands_are_found():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Run directories of the tiny model: vanilla and a short agwm, two seeds."""
+    """Run directories of the tiny model: vanilla and agwm, two seeds."""
     from agwm.run import run
 
     folder = tmp_path_factory.mktemp("finished")
-    short = ["method.num_searches=1", "method.search_epochs=1"]
-    for method, own in (("vanilla", []), ("agwm", short)):
+    # As they are, for the report to call them by the names that pages use.
+    small = ["model=tiny", "n_train=40", "logger=none", "trainer.progress=false"]
+    for method in ("vanilla", "agwm"):
         for seed in (0, 1):
             config = compose_config(
-                f"method={method}", *own, f"seed={seed}", f"runs_dir={folder}",
-                "model=tiny", "n_train=40", "optim.epochs=1", "logger=none",
-                "trainer.progress=false",
-            )  # fmt: skip
+                f"method={method}", f"seed={seed}", f"runs_dir={folder}", "save_model=false", *small
+            )
             run(config, build_method(config.method), run_dir(config), config_hash(config))
     return folder
 
 
 @pytest.fixture
-def scratch(tmp_path, monkeypatch, finished):
-    """An empty directory with copies of whatever a page's commands refer to."""
+def scratch(tmp_path, monkeypatch):
+    """An empty working directory; no program of a cluster is asked."""
     monkeypatch.chdir(tmp_path)
-    # No program of a cluster is asked.
     monkeypatch.setenv("PATH", "")
+    return tmp_path
+
+
+@pytest.fixture
+def runs(scratch, finished):
+    """The run directories that pages speak of, all with the same few runs."""
     for sweep in ("single", "glue_minilm", "table3"):
-        shutil.copytree(finished, tmp_path / "runs" / sweep)
-    (tmp_path / "glue" / "sst2").mkdir(parents=True)
+        shutil.copytree(finished, scratch / "runs" / sweep)
+
+
+@pytest.fixture
+def data(scratch):
+    """A copy of a task's data in `glue`."""
+    (scratch / "glue" / "sst2").mkdir(parents=True)
     for split in ("train", "validation"):
         rows = [json.dumps({"sentence": f"text {n}", "label": n % 2}) for n in range(4)]
-        (tmp_path / "glue" / "sst2" / f"{split}.jsonl").write_text("\n".join(rows))
-    return tmp_path
+        (scratch / "glue" / "sst2" / f"{split}.jsonl").write_text("\n".join(rows))
 
 
 def run_main(command, capsys):
@@ -119,9 +128,8 @@ def run_main(command, capsys):
     return code, capsys.readouterr()
 
 
-def train(command, cli, capsys, scratch):
+def train(command, cli):
     """Composed and checked as for a run, which is not started."""
-    shutil.rmtree(scratch / "runs")  # or it is finished already
     code, out, err = cli(*command.arguments, "--dry-run")
     if command.printed is not None:
         assert (out + err).strip() == command.printed
@@ -140,29 +148,33 @@ def train(command, cli, capsys, scratch):
         assert last.startswith("to do: runs/") or last.endswith("to do, 0 finished already")
 
 
-def report(command, cli, capsys, scratch):
+def report(command, capsys, runs, scratch):
     """For real, on the tiny runs."""
     code, said = run_main(command, capsys)
     assert code == 0, said.err
-    assert "Scores" in said.out or "Paper, table" in said.out
+    shown = "Differences from" if any(a.startswith("runs/") for a in command.arguments) else "Paper"
+    assert shown in said.out
     assert (scratch / "report" / "report.html").is_file()
 
 
-def doctor(command, cli, capsys, scratch):
+def doctor(command, capsys, data):
     """For real; this machine may lack something."""
     code, said = run_main(command, capsys)
     assert code in (0, 1), said.err
     assert said.out.splitlines()[-1].startswith(("no problem found", "problems: "))
 
 
-# One line for each module that a page names; what it reads is prepared in `scratch`.
+# One function for each module that a page names; its parameters are fixtures, which prepare what
+# the commands read.
 RULES = {"agwm.train": train, "agwm.report": report, "agwm.doctor": doctor}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: shlex.join([c.module, *c.arguments]))
-def test_every_command_runs(command, cli, capsys, scratch):
+def test_every_command_runs(command, request):
     assert command.module in RULES, f"{command.page}: no rule says how {command.module} is tried"
-    RULES[command.module](command, cli, capsys, scratch)
+    rule = RULES[command.module]
+    fixtures = [name for name in signature(rule).parameters if name != "command"]
+    rule(command, **{name: request.getfixturevalue(name) for name in fixtures})
 
 
 # --- what pages refer to, and figures that can be computed
