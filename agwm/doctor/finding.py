@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
-PATIENCE = 5  # seconds that what is not on this machine gets to answer
+PATIENCE = 4  # seconds that what is not on this machine gets to answer
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,8 @@ def check_runs_dir(config: RunConfig) -> Iterator[Finding]:
 def check_encoding(config: RunConfig) -> Iterator[Finding]:
     """Texts and labels in any language want UTF-8."""
     encodings = {
-        "terminal": sys.stdout.encoding or "none",
+        # Not sys.stdout, in whose place rich puts an object of its own while it shows progress.
+        "terminal": getattr(sys.__stdout__, "encoding", None) or "none",
         "file names": sys.getfilesystemencoding(),
         "locale": locale.getpreferredencoding(False),
     }

@@ -156,9 +156,10 @@ def test_a_runs_dir_that_cannot_be_written_is_a_problem(rows, monkeypatch, tmp_p
 
 
 def test_another_encoding_than_utf8_is_a_problem(rows, monkeypatch):
-    monkeypatch.setattr(sys, "stdout", SimpleNamespace(encoding="UTF-8"))
+    monkeypatch.setattr(sys, "stdout", object())
+    monkeypatch.setattr(sys, "__stdout__", SimpleNamespace(encoding="UTF-8"))
     monkeypatch.setattr(locale, "getpreferredencoding", lambda _: "utf8")
     assert rows(machine.check_encoding)[0][1] == OK
-    monkeypatch.setattr(sys, "stdout", SimpleNamespace(encoding="ISO-8859-1"))
+    monkeypatch.setattr(sys, "__stdout__", SimpleNamespace(encoding="ISO-8859-1"))
     ((_, state, said),) = rows(machine.check_encoding)
     assert state == PROBLEM and "terminal iso-8859-1" in said and "PYTHONUTF8=1" in said
