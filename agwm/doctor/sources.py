@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from agwm.config import RunConfig, Task
 from agwm.data.examples import load_examples
 from agwm.data.files import find_split
+from agwm.data.own import load_own, settled
 from agwm.doctor.finding import NOTE, OK, PATIENCE, PROBLEM, Finding
 from agwm.doctor.machine import installed_version
 from agwm.doctor.weights import weights_file
@@ -57,7 +58,9 @@ def check_data(config: RunConfig) -> Iterator[Finding]:
     from huggingface_hub import constants
 
     task = config.task
-    if config.data_dir is not None:
+    if task.train is not None:
+        yield _own_files(config)
+    elif config.data_dir is not None:
         yield from _data_dir(task, Path(config.data_dir))
     elif task.generated:
         yield Finding("data", OK, f"{task.name} is generated")
@@ -75,8 +78,9 @@ def check_data(config: RunConfig) -> Iterator[Finding]:
 def _data_dir(chosen: Task, folder: Path) -> Iterator[Finding]:
     tasks = [chosen]
     for path in sorted((root() / "conf" / "task").glob("*.yaml")):
-        if path.stem != chosen.name and (folder / path.stem).is_dir():
-            tasks.append(Task(name=path.stem, **OmegaConf.to_container(OmegaConf.load(path))))
+        values = OmegaConf.to_container(OmegaConf.load(path))
+        if path.stem != chosen.name and values.get("hub") and (folder / path.stem).is_dir():
+            tasks.append(Task(name=path.stem, **values))
     tasks = [task for task in tasks if not task.generated]
     for task in tasks:
         yield _task_files(task, folder)
@@ -84,6 +88,16 @@ def _data_dir(chosen: Task, folder: Path) -> Iterator[Finding]:
         example = folder / "sst2" / "train.jsonl"
         found = f"data_dir={folder} holds no folder named as a task"
         yield Finding("data", PROBLEM, found, f"put files there such as {example}")
+
+
+def _own_files(config: RunConfig) -> Finding:
+    try:
+        task = settled(config).task
+        sizes = {split: len(load_own(task, split)) for split in ("train", *task.evaluation)}
+    except UserError as error:
+        return Finding("data", PROBLEM, str(error), "mend the file, or say what is what: task.text")
+    rows = ", ".join(f"{split} {size:,} rows" for split, size in sizes.items())
+    return Finding("data", OK, f"{task.train}: {rows}, sha256 {_sha256(Path(task.train))[:12]}")
 
 
 def _task_files(task: Task, folder: Path) -> Finding:

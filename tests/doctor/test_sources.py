@@ -110,6 +110,23 @@ def test_a_folder_without_tasks_is_a_problem(rows, tmp_path):
         assert state == PROBLEM and "sst2/train.jsonl" in said
 
 
+def test_own_data_is_read_as_a_run_reads_it(rows, tmp_path):
+    file = tmp_path / "reviews.csv"
+    file.write_text("text,label\n" + "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(40)))
+    own = ("task=file", f"task.train={file}")
+    ((_, state, said),) = rows(sources.check_data, *own)
+    assert state == OK and sha256(file.read_bytes())[:12] in said
+    assert "train 32 rows, validation 8 rows" in said
+    file.write_text("text,label\n" + "same,a\n" * 40)
+    assert rows(sources.check_data, *own)[0][1] == PROBLEM
+    file.unlink()
+    ((_, state, said),) = rows(sources.check_data, *own)
+    assert state == PROBLEM and "reviews.csv" in said
+    # A folder of that name is no task's.
+    (tmp_path / "file").mkdir()
+    assert "no folder named as a task" in rows(sources.check_data, f"data_dir={tmp_path}")[0][2]
+
+
 def test_without_data_dir_the_hub_must_have_it(rows, hub):
     assert rows(sources.check_data)[0][1:] == (OK, "acceptability is generated ")
     hub(True)
