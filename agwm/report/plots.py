@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from agwm.report.alpha import mean_alpha, read_alpha
+from agwm.report.alpha_map import alpha_map
 from agwm.report.cells import AVERAGE, Block, Cell
 from agwm.report.cost import average_ratio, ratios, train_seconds
 from agwm.report.statistics import mean_interval
@@ -185,29 +186,9 @@ def alpha_plots(block: Block) -> Iterator[Plot]:
 
 
 def _alpha_plot(block: Block, method: str, maps: dict[str, dict]) -> Plot:
-    rows = list(dict.fromkeys(row for one in maps.values() for row, _ in one))
-    rows.sort(key=_depth)
-    columns = list(dict.fromkeys(column for one in maps.values() for _, column in one))
-    values = [value for one in maps.values() for value in one.values()]
-    figure, axes = panels(
-        list(maps), 0.5 + 0.35 * len(columns), 1.8 + 0.17 * len(rows), left=1.2, sharey=True
-    )
-    for ax, one in zip(axes, maps.values(), strict=True):
-        grid = np.array([[one.get((row, column), np.nan) for column in columns] for row in rows])
-        ax.grid(False)
-        image = ax.imshow(grid, vmin=min(values), vmax=max(values), cmap="cividis", aspect="auto")
-        ax.set_xticks(range(len(columns)), columns, rotation=90)
-        ax.set_yticks(range(len(rows)), rows)
-    figure.colorbar(image, ax=axes)
     title = f"Mixing coefficients, {method}, {_name(block)}"
     note = "Mean over a matrix of the task weight's coefficient, over runs; 1 leaves W unmixed."
-    return Plot(f"alpha-{_slug(block)}-{method}", title, note, figure)
-
-
-def _depth(row: str) -> tuple[int, int]:
-    """Encoder's layers first, then the decoder's, then what is in no layer."""
-    stack, _, number = row.rpartition("layer ")
-    return (len(stack), int(number)) if number.isdigit() else (99, 0)
+    return Plot(f"alpha-{_slug(block)}-{method}", title, note, alpha_map(maps))
 
 
 def _name(block: Block) -> str:

@@ -1,0 +1,32 @@
+"""The heat-map of mixing coefficients, of one run or of the means of several."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from agwm.report.alpha import Place
+from agwm.report.style import panels
+
+
+def alpha_map(maps: dict[str, dict[Place, float]]) -> Figure:
+    """Layers down, modules across, one panel for each title in `maps`, all in one scale."""
+    rows = list(dict.fromkeys(row for one in maps.values() for row, _ in one))
+    rows.sort(key=_depth)
+    columns = list(dict.fromkeys(column for one in maps.values() for _, column in one))
+    values = [value for one in maps.values() for value in one.values()]
+    figure, axes = panels(
+        list(maps), 0.5 + 0.35 * len(columns), 1.8 + 0.17 * len(rows), left=1.2, sharey=True
+    )
+    for ax, one in zip(axes, maps.values(), strict=True):
+        grid = np.array([[one.get((row, column), np.nan) for column in columns] for row in rows])
+        ax.grid(False)
+        image = ax.imshow(grid, vmin=min(values), vmax=max(values), cmap="cividis", aspect="auto")
+        ax.set_xticks(range(len(columns)), columns, rotation=90)
+        ax.set_yticks(range(len(rows)), rows)
+    figure.colorbar(image, ax=axes, label="mean coefficient of W")
+    return figure
+
+
+def _depth(row: str) -> tuple[int, int]:
+    """Encoder's layers first, then the decoder's, then what is in no layer."""
+    stack, _, number = row.rpartition("layer ")
+    return (len(stack), int(number)) if number.isdigit() else (99, 0)
