@@ -200,9 +200,11 @@ def _summary(record: Record) -> dict[str, float | bool]:
 
 def _clear(folder: Path) -> None:
     """Take away what an earlier start left: the record first, which vouches for the rest."""
-    for name in ("record.json", "error.txt", "predictions.jsonl", "alpha.safetensors", "data.json"):
+    files = ("record.json", "error.txt", "predictions.jsonl", "alpha.safetensors", "data.json")
+    for name in (*files, "page.html"):
         (folder / name).unlink(missing_ok=True)
-    rmtree(folder / "model", ignore_errors=True)
+    for name in ("model", "plots"):
+        rmtree(folder / name, ignore_errors=True)
 
 
 def _train_log(folder: Path) -> logging.Logger:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import hydra
 from hydra.errors import HydraException
@@ -66,9 +67,27 @@ def _run_once(cfg: DictConfig) -> None:
     from agwm.results.summary import print_summary
     from agwm.run import run
 
-    record = run(config, method, folder, hash_)
+    try:
+        record = run(config, method, folder, hash_)
+    except UserError:
+        raise
+    except Exception:
+        _write_page(folder)
+        raise
     write_card(folder)
+    _write_page(folder)
     print_summary(record, folder)
+
+
+def _write_page(folder: Path) -> None:
+    """Draw the run in its directory; the run stands, whatever comes of that."""
+    try:
+        from agwm.report.run_page import write_run_page
+
+        write_run_page(folder)
+    except Exception as error:
+        what = f"{type(error).__name__}: {one_line(error)}"
+        print(f"warning: {folder}: its page was not written ({what})", file=sys.stderr)
 
 
 @contextmanager

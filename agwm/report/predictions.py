@@ -20,6 +20,7 @@ class Predictions:
     ids: list[int | str]
     predicted: np.ndarray  # (seeds, examples): class codes, or numbers
     scores: np.ndarray  # (seeds, examples, classes): probabilities; one column for regression
+    labels: np.ndarray | None = None  # (examples,), as `predicted`; None where there are none
 
     @property
     def regression(self) -> bool:
@@ -40,10 +41,21 @@ def read_predictions(folder: Path) -> Predictions | None:
             table["id"].to_pylist(),
             table["prediction"].to_numpy()[None],
             values.reshape(1, len(scores), classes),
+            _labels(table, classes),
         )
     except (OSError, KeyError, ValueError, TypeError, pa.ArrowException):
         return None
     return found if _is_sound(found) else None
+
+
+def _labels(table: pa.Table, classes: int) -> np.ndarray | None:
+    """The labels, if each example has one that can be its class or number."""
+    if "label" not in table.column_names:
+        return None
+    labels = table["label"].to_numpy()
+    if not np.issubdtype(labels.dtype, np.number) or not np.isfinite(labels).all():
+        return None
+    return labels if classes == 1 or np.isin(labels, range(classes)).all() else None
 
 
 def _is_sound(found: Predictions) -> bool:
@@ -73,6 +85,7 @@ def stack_predictions(runs: list[Run]) -> Predictions | None:
         first.ids,
         np.concatenate([one.predicted for one in found]),
         np.concatenate([one.scores for one in found]),
+        first.labels,
     )
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from agwm.report.table import fold_name
 
 # Okabe and Ito (2008), told apart by the colour-blind; yellow left out, too light on white.
-_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MARKERS = "osD^vPX<>*"
 WARNING_COLOUR = "#D55E00"
 _SETTINGS = {
@@ -57,9 +57,9 @@ def looks(methods: Iterable[str]) -> dict[str, dict[str, str]]:
     lines = ("-", "--", ":", "-.")
     return {
         method: {
-            "color": _COLOURS[index % len(_COLOURS)],
+            "color": COLOURS[index % len(COLOURS)],
             "marker": _MARKERS[index % len(_MARKERS)],
-            "linestyle": lines[index // len(_COLOURS) % len(lines)],
+            "linestyle": lines[index // len(COLOURS) % len(lines)],
         }
         for index, method in enumerate(methods)
     }
@@ -103,6 +103,23 @@ def legend_below(figure: Figure, ax: Axes) -> None:
     lines = -(-len(labels) // across) * max(label.count("\n") + 1 for label in labels)
     figure.set_figheight(figure.get_figheight() + 0.17 * lines)
     figure.legend(handles, labels, loc="outside lower left", ncols=across)
+
+
+def legends_above(axes: Iterable[Axes]) -> None:
+    """A legend between title and panel, of each panel that shows several things."""
+    for ax in axes:
+        if len(handles := ax.get_legend_handles_labels()[0]) > 1:
+            where = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.1}
+            ax.legend(**where, ncols=len(handles), fontsize=8, borderpad=0, columnspacing=1)
+        ax.set_title(ax.get_title(loc="left"), loc="left", pad=17)
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as a PNG file, 150 dots per inch."""
+    out = io.BytesIO()
+    with plot_style():
+        figure.savefig(out, format="png", dpi=150, metadata={"Software": None})
+    return out.getvalue()
 
 
 def to_svg(figure: Figure) -> str:

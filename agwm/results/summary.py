@@ -29,6 +29,6 @@ def print_summary(record: Record, folder: Path) -> None:
     console = Console()
     console.print(table)
     # Paths are to be copied: never wrapped.
-    if (folder / "model").is_dir():
-        console.print(f"model:  {folder / 'model'}", soft_wrap=True, highlight=False)
-    console.print(f"record: {folder / 'record.json'}", soft_wrap=True, highlight=False)
+    for what, name in {"model": "model", "page": "page.html", "record": "record.json"}.items():
+        if (folder / name).exists():
+            console.print(f"{what + ':':7} {folder / name}", soft_wrap=True, highlight=False)
