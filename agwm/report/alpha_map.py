@@ -13,9 +13,9 @@ def alpha_map(maps: dict[str, dict[Place, float]]) -> Figure:
     rows.sort(key=_depth)
     columns = list(dict.fromkeys(column for one in maps.values() for _, column in one))
     values = [value for one in maps.values() for value in one.values()]
-    figure, axes = panels(
-        list(maps), 0.5 + 0.35 * len(columns), 1.8 + 0.22 * len(rows), left=1.2, sharey=True
-    )
+    names = 0.075 * max(map(len, columns))  # inches below a panel
+    height = 0.3 + names + 0.22 * len(rows)
+    figure, axes = panels(list(maps), 0.5 + 0.35 * len(columns), height, left=1.2, sharey=True)
     for ax, one in zip(axes, maps.values(), strict=True):
         grid = np.array([[one.get((row, column), np.nan) for column in columns] for row in rows])
         ax.grid(False)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from agwm.errors import UserError
 from agwm.report.alpha import read_alpha
@@ -42,7 +42,7 @@ def write_run_page(folder: Path) -> Path:
     for file, reason in records.unreadable:
         raise UserError(f"{file}: cannot be read ({reason}); run it again with force=true")
     (run,) = [*records.ok, *records.failed]
-    config = _config(folder)
+    config = _text(folder / "config.yaml")
     predictions = read_predictions(folder) if run.value is not None else None
     with plot_style():
         plots = list(_plots(run, predictions))
@@ -61,18 +61,27 @@ def write_run_page(folder: Path) -> Path:
         tables=list(_tables(run, folder, predictions, config)),
         plots=[(plot, base64.b64encode(picture).decode()) for plot, picture in pictures],
         versions=_pairs("versions", "Versions", run.get("versions")),
-        config=OmegaConf.to_yaml(config) if config else None,
+        config=config,
     )
     write_atomically(folder / PAGE, page)
     return folder / PAGE
 
 
-def _config(folder: Path) -> DictConfig | None:
+def _text(file: Path) -> str | None:
     try:
-        found = OmegaConf.load(folder / "config.yaml")
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+
+
+def _class_names(config: str) -> list[str] | None:
+    """Names of the classes as `config.yaml` has them; None if it says nothing of them."""
+    try:
+        # Unresolved: a name is no interpolation, whatever stands in it.
+        plain = OmegaConf.to_container(OmegaConf.create(config))
+        return list(map(str, plain["task"]["labels"]))
     except Exception:  # whatever YAML and OmegaConf have against it
         return None
-    return found if isinstance(found, DictConfig) else None
 
 
 def _plots(run: Run, predictions: Predictions | None) -> Iterator[Plot]:
@@ -105,7 +114,7 @@ def _facts(run: Run) -> Iterator[str]:
 
 
 def _tables(
-    run: Run, folder: Path, predictions: Predictions | None, config: DictConfig | None
+    run: Run, folder: Path, predictions: Predictions | None, config: str | None
 ) -> Iterator[Table]:
     if run.value is None:
         return
@@ -113,9 +122,8 @@ def _tables(
         rows = [[name, 100 * value] for name, value in metrics.items()]
         yield Table("metrics", "Metrics", [Column("metric"), Column("percent", "percent")], rows)
     if predictions and predictions.labels is not None:
-        names = OmegaConf.select(config, "task.labels") if config else None
-        yield from mistake_tables(predictions, list(map(str, names)) if names else None)
-    if data := _pairs("data", "Data", _json(folder / "data.json")):
+        yield from mistake_tables(predictions, _class_names(config or ""))
+    if data := _pairs("data", "Data", _json(_text(folder / "data.json"))):
         yield data
     yield _phases(run)
     yield _cost(run)
@@ -162,10 +170,10 @@ def duration(seconds: float | None) -> str | None:
     )
 
 
-def _json(file: Path) -> Any:
+def _json(text: str | None) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return json.loads(text or "")
+    except (ValueError, RecursionError):
         return None
 
 
