@@ -77,9 +77,11 @@ def test_a_run_writes_exactly_the_documented_files(finished):
     folder, result = finished
     assert result.returncode == 0, result.stderr
     assert names(folder / CELL) == [
-        *("alpha.safetensors", "config.yaml", "metrics.csv", "model"),
+        *("alpha.safetensors", "config.yaml", "metrics.csv", "model", "page.html", "plots"),
         *("predictions.jsonl", "record.json", "train.log"),
     ]
+    plots = ["alpha.png", "alpha_course.png", "learning_curves.png"]
+    assert names(folder / CELL / "plots") == plots
     assert names(folder / CELL / "model") == [
         *("README.md", "agwm.json", "config.json", "model.safetensors"),
         *("tokenizer.json", "tokenizer_config.json"),
@@ -96,6 +98,9 @@ def test_a_run_tells_its_result_and_where_it_lies(finished):
     assert f"{record['headline']['value']:.2f}" in result.stdout
     assert f"record: {CELL}/record.json" in result.stdout
     assert f"model:  {CELL}/model" in result.stdout
+    assert f"page:   {CELL}/page.html" in result.stdout
+    value = f"<b>{record['headline']['value']:.2f}</b>"
+    assert value in (folder / CELL / "page.html").read_text()
     assert "finetune: 3 steps" in result.stderr and "search 1/1: 2 steps" in result.stderr
 
 
@@ -145,10 +150,29 @@ def test_force_runs_again_to_the_same_figures(cli, tmp_path):
     folder = tmp_path / "runs/single/acceptability/tiny/vanilla/n40/seed0"
     predictions = (folder / "predictions.jsonl").read_bytes()
     (folder / "predictions.jsonl").unlink()
+    for stale in ("page.html", "plots/alpha.png"):
+        (folder / stale).write_text("of an earlier run")
     assert "finished already" in cli("method=vanilla", *TINY)[1]
     code, stdout, _ = cli("method=vanilla", *TINY, "force=true")
     assert code == 0 and "finished already" not in stdout
     assert (folder / "predictions.jsonl").read_bytes() == predictions
+    assert names(folder / "plots") == ["learning_curves.png"]
+    assert "of an earlier run" not in (folder / "page.html").read_text()
+
+
+def test_a_run_that_cannot_be_drawn_is_a_run_all_the_same(cli, tmp_path, monkeypatch):
+    def fails(*_):
+        raise ValueError("no\nink")
+
+    assert cli("method=vanilla", *TINY)[0] == 0
+    monkeypatch.setattr("agwm.report.run_page.write_run_page", fails)
+    code, stdout, stderr = cli("method=vanilla", *TINY, "force=true")
+    folder = "runs/single/acceptability/tiny/vanilla/n40/seed0"
+    assert code == 0 and f"record: {folder}/record.json" in stdout and "page:" not in stdout
+    (line,) = [line for line in stderr.splitlines() if "warning" in line]
+    assert line == f"warning: {folder}: its page was not written (ValueError: no: ink)"
+    assert {"page.html", "plots"}.isdisjoint(names(tmp_path / folder))
+    assert read(tmp_path / folder)["status"] == "ok"
 
 
 def test_a_failed_run_says_why_and_succeeds_once_it_is_mended(cli, sst2, tmp_path, recwarn):
@@ -228,6 +252,7 @@ def test_a_failure_of_the_run_itself_has_exit_code_one(cli, tmp_path):
     (path,) = tmp_path.rglob("record.json")
     assert read(path.parent)["status"] == "failed"
     assert (path.parent / "error.txt").is_file()
+    assert "the loss is nan" in (path.parent / "page.html").read_text()
 
 
 def test_the_paper_job_without_a_network_says_what_is_missing_and_how_to_give_it(cli):
