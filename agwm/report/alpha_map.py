@@ -14,7 +14,7 @@ def alpha_map(maps: dict[str, dict[Place, float]]) -> Figure:
     columns = list(dict.fromkeys(column for one in maps.values() for _, column in one))
     values = [value for one in maps.values() for value in one.values()]
     names = 0.075 * max(map(len, columns))  # inches below a panel
-    height = 0.3 + names + 0.22 * len(rows)
+    height = 0.3 + names + max(1.2, 0.22 * len(rows))
     figure, axes = panels(list(maps), 0.5 + 0.35 * len(columns), height, left=1.2, sharey=True)
     for ax, one in zip(axes, maps.values(), strict=True):
         grid = np.array([[one.get((row, column), np.nan) for column in columns] for row in rows])
@@ -22,7 +22,7 @@ def alpha_map(maps: dict[str, dict[Place, float]]) -> Figure:
         image = ax.imshow(grid, vmin=min(values), vmax=max(values), cmap="cividis", aspect="auto")
         ax.set_xticks(range(len(columns)), columns, rotation=90)
         ax.set_yticks(range(len(rows)), rows)
-    figure.colorbar(image, ax=axes, label="mean coefficient of W").ax.yaxis.labelpad = 8
+    figure.colorbar(image, ax=axes, label="coefficient of W").ax.yaxis.labelpad = 8
     return figure
 
 

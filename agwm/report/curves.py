@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from agwm.report.style import COLOURS, Plot, legends_above, panels
 
@@ -92,16 +93,24 @@ def learning_curves(curves: dict[str, Curves]) -> Plot | None:
                 there = np.isfinite(values)
                 windows |= _draw(ax, steps[there], values[there], colour, text, name in _NOISY)
                 text = None  # one entry of the legend for all searches
-        ax.set_xlabel("step")
+        _step_axis(ax)
         ax.set_ylabel(panel.unit)
         if panel.log:
             ax.set_yscale("log", nonpositive="mask")
             ax.minorticks_off()
+            low, high = ax.get_ylim()
+            if high < 100 * low:  # powers of ten alone would be one or two ticks
+                ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter("{x:g}")
         if panel.unit == "cosine":
             ax.set_ylim(-1.05, 1.05)
     legends_above(axes)
     return Plot("learning_curves", "Learning curves", _note(windows, curves), figure)
+
+
+def _step_axis(ax: Axes) -> None:
+    ax.set_xlabel("step")
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def _logged(panel: _Panel, curves: dict[str, Curves]) -> list[str]:
@@ -162,7 +171,7 @@ def alpha_course(curves: dict[str, Curves]) -> Plot | None:
         values.plot(steps, mean, color=COLOURS[1], label="mean" if first else None)
         bounds.plot(steps, 100 * found["alpha_at_bounds"][part], color=COLOURS[1])
     for ax in (values, bounds):
-        ax.set_xlabel("step")
+        _step_axis(ax)
         for earlier, later in pairwise(parts):
             between = (found["step"][earlier[-1]] + found["step"][later[0]]) / 2
             ax.axvline(between, color="#888888", linewidth=0.8, linestyle=":")
