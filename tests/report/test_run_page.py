@@ -247,6 +247,16 @@ def test_labels_that_cannot_be_are_left_out(write_run, label):
     assert found.predicted.tolist() == [[0, 1]] and found.labels is None
 
 
+def test_numbers_need_a_label_each_and_a_run_that_did_not_fail(write_run):
+    rows = [
+        {"id": i, "label": y, "prediction": 1.0, "scores": [1.0]} for i, y in enumerate((1.0, 2.0))
+    ]
+    folder = write_run(predictions=rows, task="stsb", status="failed")
+    assert "predictions" not in sections(write_run_page(folder).read_text())
+    rows[1]["label"] = None
+    assert read_predictions(write_run(predictions=rows, task="stsb", seed=1)).labels is None
+
+
 def lines(ax):
     return [line.get_xydata() for line in ax.lines if line.get_linestyle() == "-"]
 
