@@ -110,7 +110,7 @@ def learning_curves(curves: dict[str, Curves]) -> Plot | None:
 
 def _step_axis(ax: Axes) -> None:
     ax.set_xlabel("step")
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
 def _logged(panel: _Panel, curves: dict[str, Curves]) -> list[str]:
@@ -142,7 +142,8 @@ def _draw(
     if not noisy or len(values) < 20:
         ax.plot(steps, values, color=colour, linewidth=1.2, label=text)
         return set()
-    ax.plot(steps, values, ".", color=colour, markersize=4, alpha=0.35, markeredgewidth=0)
+    faint = float(np.clip(100 / len(values), 0.03, 0.35))  # or many dots would be one area
+    ax.plot(steps, values, ".", color=colour, markersize=4, alpha=faint, markeredgewidth=0)
     *mean, window = running_mean(steps, values)
     ax.plot(*mean, color=colour, linewidth=1.4, label=text)
     return {window}

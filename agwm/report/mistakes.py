@@ -34,8 +34,8 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
 def _confusion(found: Predictions, names: list[str]) -> Table:
     counts = confusion_matrix(found.labels, found.predicted[0], len(names))
     columns = [
-        Column("label"),
-        *(Column(f"predicted {name}", "count") for name in names),
+        Column("label ↓ prediction →"),
+        *(Column(name, "count") for name in names),
         Column("right", "share"),
     ]
     rows = [
