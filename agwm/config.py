@@ -203,7 +203,7 @@ def register() -> None:
 def compose_config(*overrides: str) -> RunConfig:
     """The `RunConfig` that `python -m agwm.train *overrides` would get; for use from Python."""
     register()
-    cfg = composed(list(overrides))
+    cfg = composed([quoted(override) for override in overrides])
     # Task, model and method take their names from Hydra's choices.
     HydraConfig.instance().set_config(cfg)
     return to_run_config(cfg)
@@ -215,6 +215,17 @@ def composed(overrides: list[str]) -> DictConfig:
         return compose("train", overrides, return_hydra_config=True)
     with initialize_config_dir(str(root() / "conf"), version_base="1.3"):
         return compose("train", overrides, return_hydra_config=True)
+
+
+def quoted(override: str) -> str:
+    """`override` as Hydra's grammar wants it: a value with letters beyond ASCII in quotes.
+
+    Left alone where it may be a list, a sweep or quoted already.
+    """
+    key, equals, value = override.partition("=")
+    if value.isascii() or set(value) & set("\"',[]{}()"):
+        return override
+    return f"{key}{equals}'{value}'"
 
 
 def to_run_config(cfg: DictConfig) -> RunConfig:
@@ -298,8 +309,10 @@ def _defaults(*chosen: str) -> dict[str, Any]:
 
 def _flatten(config: RunConfig | DictConfig) -> dict[str, Any]:
     """`{"optim.lr": 2e-5, ...}`, as deep as the mappings go."""
-    node = config if isinstance(config, DictConfig) else OmegaConf.structured(config)
-    plain = OmegaConf.to_container(OmegaConf.masked_copy(node, list(_GROUPS)), resolve=True)
+    if isinstance(config, DictConfig):
+        plain = OmegaConf.to_container(OmegaConf.masked_copy(config, list(_GROUPS)), resolve=True)
+    else:  # resolved: what looks like an interpolation is the name of a label
+        plain = {group: asdict(config)[group] for group in _GROUPS}
 
     def leaves(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         for key, value in values.items():

@@ -79,7 +79,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         git=git_state(root()),
         started_at=_now(),
     )
-    plain = OmegaConf.to_container(OmegaConf.structured(config))
+    plain = asdict(config)
     plain["method"] = {**plain["method"], **asdict(method)}
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
     log = _train_log(folder)

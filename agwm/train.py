@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from agwm.config import RunConfig, config_hash, register, run_dir, to_run_config
+from agwm.config import RunConfig, config_hash, quoted, register, run_dir, to_run_config
 from agwm.data.own import settled
 from agwm.errors import UserError, one_line
 from agwm.hub import settle_offline
@@ -40,6 +40,7 @@ def main() -> None:
     # Hydra then raises instead of printing lines of its own.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["dry_run=true" if argument == "--dry-run" else argument for argument in sys.argv]
+    sys.argv = [quoted(argument) for argument in sys.argv]
     # What a job does not tell by itself is a command line that Hydra could not compose.
     with _told(_exit_codes.append, otherwise=2):
         job()
@@ -63,7 +64,6 @@ def _run_once(cfg: DictConfig) -> None:
         return
     settle_offline(config)
     # Seconds of imports, which a mistake in the configuration is not to wait for.
-    from agwm.results.card import write_card
     from agwm.results.summary import print_summary
     from agwm.run import run
 
@@ -72,22 +72,23 @@ def _run_once(cfg: DictConfig) -> None:
     except UserError:
         raise
     except Exception:
-        _write_page(folder)
+        _describe(folder)
         raise
-    write_card(folder)
-    _write_page(folder)
+    _describe(folder)
     print_summary(record, folder)
 
 
-def _write_page(folder: Path) -> None:
-    """Draw the run in its directory; the run stands, whatever comes of that."""
-    try:
-        from agwm.report.run_page import write_run_page
+def _describe(folder: Path) -> None:
+    """Write the model's card and the run's page; the run stands, whatever comes of that."""
+    from agwm.report.run_page import write_run_page
+    from agwm.results.card import write_card
 
-        write_run_page(folder)
-    except Exception as error:
-        what = f"{type(error).__name__}: {one_line(error)}"
-        print(f"warning: {folder}: its page was not written ({what})", file=sys.stderr)
+    for write in (write_card, write_run_page):
+        try:
+            write(folder)
+        except Exception as error:
+            what = f"{write.__name__}: {type(error).__name__}: {one_line(error)}"
+            print(f"warning: {folder}: card or page missing ({what})", file=sys.stderr)
 
 
 @contextmanager

@@ -225,3 +225,15 @@ def test_a_mistake_is_told_before_anything_is_loaded(cli, override, message):
     code, _, err = cli("task=file", *override)
     assert code == 2
     assert err.startswith("error: ") and message in err and err.count("\n") == 1
+
+
+def test_a_name_that_looks_like_an_interpolation_is_one(own):
+    config = own(classes(**{"${x}": 5, "=1+1": 5}), "model=tiny")
+    assert config.task.labels == ["${x}", "=1+1"]
+    assert run_dir(config).parts[2] == "reviews"
+
+
+def test_a_file_may_have_a_name_in_any_script(cli, tmp_path):
+    write(tmp_path / "отзывы.csv", TWENTY)
+    code, out, _ = cli("task=file", "task.train=отзывы.csv", "model=tiny", "--dry-run")
+    assert code == 0 and out.strip() == "to do: runs/single/отзывы/tiny/agwm/nfull/seed0"
