@@ -1,6 +1,5 @@
 """One fit of a model by a method: a LightningModule that holds both."""
 
-import math
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -9,21 +8,20 @@ from torch.nn import Module
 from transformers import get_linear_schedule_with_warmup
 
 from agwm.config import Optim
-from agwm.errors import RunError
 from agwm.method import Batch, Method, Phase, Step
-from agwm.numerics.distributed import average, average_gradients
-from agwm.numerics.optim import clip
+from agwm.numerics.distributed import average_gradients
 from agwm.numerics.rng import seeded
 from agwm.seeding import derive
+from agwm.training.plain import clip_finite, warmup_share
 
 _WHOLE = Phase("finetune")
 
 
 def warmup_steps(optim: Optim, total_steps: int) -> int:
-    """Steps of linear warm-up; the ratio is rounded up, as Hugging Face does."""
+    """Steps of linear warm-up."""
     if optim.warmup_steps is not None:
         return optim.warmup_steps
-    return math.ceil(round(optim.warmup_ratio * total_steps, 9))
+    return warmup_share(optim.warmup_ratio, total_steps)
 
 
 class PassCounter:
@@ -100,14 +98,8 @@ class FineTuneModule(LightningModule):
         lr = step.lr
         with seeded(seed):
             loss = self.method.backward(self.model, batch, step, self._backward)
-        (anywhere,) = average([loss])  # else the other processes of a group would wait for one
-        if not anywhere.isfinite():
-            raise RunError(f"{self.phase.name}, step {self.step}: the loss is {anywhere.item()}")
-        length = clip(optimizer, self.optim.max_grad_norm)
-        if not length.isfinite():
-            raise RunError(
-                f"{self.phase.name}, step {self.step}: the norm of the gradient is {length}"
-            )
+        where = f"{self.phase.name}, step {self.step}"
+        clip_finite(optimizer, self.optim.max_grad_norm, loss, where)
         self.method.before_step(self.model, step)
         optimizer.step()
         self.method.after_step(self.model, step)

@@ -1,20 +1,16 @@
 """The bilevel search under Lightning: its optimizers, schedules and log."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn import Module
-from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from agwm.bilevel import SearchSettings
 from agwm.config import Optim
-from agwm.numerics.optim import adamw, weight_groups
-from agwm.seeding import derive
-from agwm.training.finetune import warmup_steps
+from agwm.training.plain import advance, search_masks, search_optimizers
 from agwm.training.search_step import Batch, SearchStep
 
 
@@ -43,11 +39,7 @@ class BilevelSearchModule(LightningModule):
         self.optim = optim
         self.steps = steps
         self.k = k
-
-        def mask_seed(step: int, mask: str) -> int:
-            return derive(seed, "dropout", "search", k, step, mask)
-
-        self.search = SearchStep(model, settings, mask_seed, f"search {k + 1}")
+        self.search = SearchStep(model, settings, search_masks(seed, k), f"search {k + 1}")
 
     @property
     def step(self) -> int:
@@ -60,24 +52,11 @@ class BilevelSearchModule(LightningModule):
         return self.search.backward_passes
 
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
-        settings, optim = self.settings, self.optim
-        names = self.search.weights
-        weights = adamw(weight_groups(self.model, optim.lr, optim.weight_decay, names))
-        alpha = adamw(
-            [
-                {
-                    "params": list(self.search.alpha.values()),
-                    "lr": settings.alpha_lr,
-                    "weight_decay": settings.alpha_weight_decay,
-                }
-            ]
+        optim = self.optim
+        # By the ratio alone: the search is shorter than the fit that optim.warmup_steps is for.
+        return search_optimizers(
+            self.search, optim.lr, optim.weight_decay, optim.warmup_ratio, self.steps
         )
-        # The search is shorter than the fit that optim.warmup_steps is meant for.
-        warmup = warmup_steps(replace(optim, warmup_steps=None), self.steps)
-        return [weights, alpha], [
-            get_linear_schedule_with_warmup(weights, warmup, self.steps),
-            get_cosine_schedule_with_warmup(alpha, warmup, self.steps),
-        ]
 
     def on_fit_start(self) -> None:
         # from_pretrained returns the model in eval mode, and Lightning leaves it there.
@@ -87,8 +66,7 @@ class BilevelSearchModule(LightningModule):
         schedules = self.lr_schedulers()
         rates = [schedule.get_last_lr()[0] for schedule in schedules]
         logged = self.search(batch["inner"], batch["outer"], self.optimizers())
-        for schedule in schedules:
-            schedule.step()
+        advance(schedules)
         self._log(logged | dict(zip(("lr", "alpha_lr"), rates, strict=True)))
 
     def _log(self, values: dict[str, Tensor | float]) -> None:

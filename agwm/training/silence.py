@@ -5,8 +5,6 @@ import warnings
 
 # They concern what is chosen here on purpose, or Lightning's own insides.
 _EXPECTED_WARNINGS = (
-    # Alpha's optimizer may be stepped at every T-th iteration only.
-    ".*lr_scheduler.step.. before .optimizer.step.*",
     ".*does not have many workers.*",
     ".*in eval mode at the start of training.*",
     ".*Experiment logs directory.*",

@@ -5,7 +5,7 @@ from search_harness import OPTIM
 from agwm.config import compose_config
 from agwm.data.datamodule import GlueDataModule
 from agwm.models.pretrained import load_pretrained
-from agwm.training import search
+from agwm.training import plain
 
 
 @pytest.fixture(scope="module")
@@ -24,4 +24,4 @@ def by_sgd(monkeypatch):
     def sgd(groups):
         return torch.optim.SGD([{**group, "weight_decay": 0.0} for group in groups])
 
-    monkeypatch.setattr(search, "adamw", sgd)
+    monkeypatch.setattr(plain, "adamw", sgd)
