@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agwm.errors import UserError, require
-from agwm.method import Runner
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from numpy.random import Generator
     from torch import Tensor
     from torch.nn import Module
     from transformers import PreTrainedModel
+
+    from agwm.method import Runner
 
 FORMS = ("product", "convex")
 
@@ -39,7 +43,11 @@ class Mixture:
         require(0 <= mean <= 1, "method.alpha_init_mean", mean, "in [0, 1]")
 
     def mixed(self, model: PreTrainedModel, runner: Runner, *purpose: str | int) -> Module:
-        """`model` with its pretrained linear layers mixed, alpha drawn from ("alpha", *purpose).
+        """`model` with its pretrained linear layers mixed, alpha drawn from ("alpha", *purpose)."""
+        return self.put_into(model, runner.fresh, runner.stream("alpha", *purpose))
+
+    def put_into(self, model: Module, fresh: Collection[str], generator: Generator) -> Module:
+        """`model`, in place, all its linear layers mixed but those of parameters in `fresh`.
 
         Raises:
             UserError: `xlnet_attention` is set, and the model is none that has such weights.
@@ -48,8 +56,6 @@ class Mixture:
 
         from agwm.models.mixed import mix_attention, mix_pretrained
         from agwm.numerics.mixing import init_alpha
-
-        generator = runner.stream("alpha", *purpose)
 
         def draw(shape: tuple[int, ...]) -> Tensor:
             return torch.from_numpy(generator.standard_normal(shape, dtype="float32"))
@@ -60,10 +66,8 @@ class Mixture:
         def new_alpha(shape: tuple[int, int]) -> tuple[Tensor, ...]:
             return init_alpha(shape, rank, draw, std, mean)
 
-        mixed = mix_pretrained(model, runner.fresh, new_alpha, self.mix_form)
-        if self.xlnet_attention and not mix_attention(
-            mixed, runner.fresh, new_alpha, self.mix_form
-        ):
+        mixed = mix_pretrained(model, fresh, new_alpha, self.mix_form)
+        if self.xlnet_attention and not mix_attention(mixed, fresh, new_alpha, self.mix_form):
             raise UserError(
                 f"method.xlnet_attention=true: {model.config.model_type} has no attention weights "
                 "outside its linear layers, which are mixed anyway; leave it false"

@@ -16,6 +16,7 @@ expect `preset=first_order` to give nearly the same at half the passes.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -111,17 +112,19 @@ class AGWM(Mixture, Method):
         return super().parameter_groups(model, replace(optim, lr=lr))
 
     def run(self, runner: Runner) -> Module:
-        from agwm.models.mixed import alpha_parameters, fix_alpha
-        from agwm.numerics.optim import RunningMean
+        from agwm.models.mixed import fix_alpha, mean_state
 
-        mean = RunningMean()
         *searches, finetune = self.plan()
-        for k, phase in enumerate(searches):
-            model = self.mixed(runner.pretrained(), runner, k)
-            runner.search(model, self.settings(), k, phase)
-            found = alpha_parameters(model) if self.average == "alpha" else model.state_dict()
-            mean.add(found)
+        mean = mean_state(self._searched(runner, searches), alpha_only=self.average == "alpha")
         model = self.mixed(runner.pretrained(), runner, 0)
-        model.load_state_dict(mean.mean, strict=False)
+        model.load_state_dict(mean, strict=False)
         runner.finetune(fix_alpha(model), self, finetune)
         return model
+
+    def _searched(self, runner: Runner, phases: list[Phase]) -> Iterator[Module]:
+        """The models that the searches lead to, one at a time."""
+        for k, phase in enumerate(phases):
+            model = self.mixed(runner.pretrained(), runner, k)
+            runner.search(model, self.settings(), k, phase)
+            yield model
+            del model

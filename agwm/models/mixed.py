@@ -1,13 +1,16 @@
 """A Hugging Face model whose pretrained linear layers, or XLNet's attention, hold a mixture."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils.parametrize import register_parametrization, remove_parametrizations
 
+from agwm.errors import UserError
 from agwm.numerics.mixing import Alpha, coefficients, mix
+from agwm.numerics.optim import RunningMean
 
 # XLNet's matrices of queries, keys, values, output and relative positions: d_model, heads, d_head.
 _RAW_ATTENTION = ("q", "k", "v", "o", "r")
@@ -26,7 +29,7 @@ class Mixed(nn.Module):
         super().__init__()
         # The frozen W0 is what the checkpoint says: nothing to save again.
         self.register_buffer("pretrained", weight.detach().clone(), persistent=False)
-        self.alpha = nn.ParameterList(factor.to(weight.device) for factor in alpha)
+        self.alpha = nn.ParameterList(factor.to(weight) for factor in alpha)
         self.form = form
         self.fixed = False
 
@@ -40,7 +43,7 @@ class Mixed(nn.Module):
     def fix(self) -> None:
         """Freeze alpha: its coefficient of W and its product with W0 are computed once.
 
-        W0 itself is dropped; nothing may be loaded into alpha afterwards.
+        W0 itself is dropped; no other alpha can be loaded afterwards.
         """
         if self.fixed:
             return
@@ -50,6 +53,15 @@ class Mixed(nn.Module):
         del self.pretrained
         self.alpha.requires_grad_(False)
         self.fixed = True
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *others: Any) -> None:
+        for index, factor in enumerate(self.alpha if self.fixed else ()):
+            given = state.get(f"{prefix}alpha.{index}", factor)
+            if not torch.equal(given.to(factor), factor):
+                raise UserError(
+                    f"{prefix}alpha.{index}: is fixed; load_state_dict before fix_alpha"
+                )
+        super()._load_from_state_dict(state, prefix, *others)
 
 
 class MixedLinear(Mixed):
@@ -200,6 +212,20 @@ def clamp_alpha(model: nn.Module) -> None:
     """Put every attention parameter back into [0, 1], in place."""
     for factor in alpha_parameters(model).values():
         factor.clamp_(0, 1)
+
+
+def mean_state(models: Iterable[nn.Module], alpha_only: bool = False) -> dict[str, Tensor]:
+    """Mean of what mixed models, each searched, have learned; for `load_state_dict`.
+
+    Args:
+        models: from a generator, no more than one of them and the mean are held.
+        alpha_only: only the attention parameters, to be loaded with `strict=False`.
+    """
+    mean = RunningMean()
+    for model in models:
+        mean.add(alpha_parameters(model) if alpha_only else model.state_dict())
+        del model  # else it would be held while the next one is searched
+    return mean.mean
 
 
 def alpha_tensors(model: nn.Module) -> dict[str, Tensor]:

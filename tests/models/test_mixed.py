@@ -5,6 +5,7 @@ import torch
 from families import FAMILIES
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from agwm.errors import UserError
 from agwm.models.mixed import (
     alpha_parameters,
     alpha_tensors,
@@ -214,6 +215,17 @@ def test_alpha_may_be_fixed_twice():
     before = [layer.mixed_weight() for _, layer in mixed_linears(fix_alpha(model))]
     after = [layer.mixed_weight() for _, layer in mixed_linears(fix_alpha(model))]
     assert all(torch.equal(b, a) for b, a in zip(before, after, strict=True))
+
+
+def test_no_other_alpha_is_loaded_once_it_is_fixed():
+    model = mix_pretrained(build(FAMILIES["bert"]), {"classifier.weight"}, ones)
+    state = copy.deepcopy(fix_alpha(model).state_dict())
+    state["bert.pooler.dense.weight"] += 1
+    model.load_state_dict(state)
+    assert torch.equal(model.bert.pooler.dense.weight, state["bert.pooler.dense.weight"])
+    state["bert.pooler.dense.alpha.1"] *= 0.5
+    with pytest.raises(UserError, match=r"pooler.dense.alpha.1: is fixed; load_state_dict before"):
+        model.load_state_dict(state)
 
 
 def test_w0_is_not_saved_and_alpha_is():
