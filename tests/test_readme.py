@@ -1,16 +1,24 @@
 import json
 import math
 import re
+import subprocess
 import sys
 
 import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    pipeline,
+)
 
 from agwm.data.acceptability import generate
 from agwm.method import build_method
+from agwm.models.tiny import tiny_tokenizer
 from agwm.paths import root
 
 README = (root() / "README.md").read_text()
@@ -76,3 +84,38 @@ def test_the_models_that_are_no_classifier_are_read_as_described(tiny_run, monke
     lines = (folder / "predictions.jsonl").read_text().splitlines()[:8]
     expected = torch.tensor([json.loads(line)["scores"] for line in lines])
     torch.testing.assert_close(scope["logits"].softmax(-1), expected, atol=1e-5, rtol=0)
+
+
+# None makes an import fail.
+_WITHOUT = """
+import json, sys
+for name in ("lightning", "hydra", "omegaconf", "datasets", "torchmetrics", "wandb", "peft"):
+    sys.modules[name] = None
+checkpoint, texts, labels = json.loads(sys.argv[1])
+{code}
+batch = tokenizer(texts, padding=True, return_tensors="pt")
+print(json.dumps(tuned(**batch).logits.softmax(-1).tolist()))
+"""
+
+
+def test_the_library_example_runs_as_printed_without_hydra_and_lightning(tmp_path, compose):
+    code = re.search(r"## As a library.*?```python\n(.*?)```", README, flags=re.DOTALL).group(1)
+    config = AutoConfig.for_model(**compose("model=tiny").model.config)
+    AutoModel.from_config(config).save_pretrained(tmp_path / "pretrained")
+    tiny_tokenizer().save_pretrained(tmp_path / "pretrained")
+    rows = generate()["train"][:20]
+    texts = [row["sentence"] for row in rows]
+    given = json.dumps(["pretrained", texts, [row["label"] for row in rows]])
+    printed = subprocess.run(
+        [sys.executable, "-c", _WITHOUT.replace("{code}", code), given],
+        cwd=tmp_path, check=True, capture_output=True, text=True, timeout=300,
+    ).stdout  # fmt: skip
+    expected = torch.tensor(json.loads(printed.splitlines()[-1]))
+    classify = pipeline("text-classification", str(tmp_path / "tuned"), top_k=None, device="cpu")
+    for row, scores in zip(expected, classify(texts), strict=True):
+        found = {score["label"]: score["score"] for score in scores}
+        assert row.tolist() == pytest.approx([found["LABEL_0"], found["LABEL_1"]], abs=1e-5)
+    start = load_file(tmp_path / "pretrained" / "model.safetensors")
+    tuned = load_file(tmp_path / "tuned" / "model.safetensors")
+    name = "encoder.layer.0.output.dense.weight"
+    assert 1e-5 < (tuned[f"bert.{name}"] - start[name]).abs().max() < 0.1
