@@ -53,6 +53,7 @@ def mixed(
     mix_form: str = "product",
     alpha_init_std: float = 0.005,
     alpha_init_mean: float = 1.0,
+    xlnet_attention: bool = False,
     seed: int = 0,
     k: int = 0,
 ) -> Module:
@@ -68,6 +69,7 @@ def mixed(
         mix_form: "product" (section 3.2 of the paper) or "convex" (section 3.1).
         alpha_init_std: of the normal distribution that alpha is drawn from, clipped to [0, 1].
         alpha_init_mean: its mean.
+        xlnet_attention: whether XLNet's attention, which is not nn.Linear, is mixed too.
         seed: of the draw of alpha.
         k: number of the search, from 0; each draws its own alpha.
 
@@ -80,6 +82,7 @@ def mixed(
         mix_form=mix_form,
         alpha_init_std=alpha_init_std,
         alpha_init_mean=alpha_init_mean,
+        xlnet_attention=xlnet_attention,
     )
     names = _head(model) if fresh is None else _parameters(model, fresh)
     own = mixture.put_into(deepcopy(model), names, stream(seed, "alpha", k))

@@ -10,16 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification
 
 import agwm
 from agwm import finetune, fix_alpha, mean_state, merge, mixed, search
 from agwm.data.datamodule import GlueDataModule
 from agwm.errors import RunError, UserError
-from agwm.models.mixed import alpha_parameters, alpha_tensors, mixed_linears
+from agwm.models.mixed import alpha_parameters, alpha_tensors
 from agwm.models.pretrained import load_pretrained
 from agwm.seeding import derive
-from tests.models.test_mixed import FAMILIES
 
 HEAVY = ("torch", "transformers", "numpy", "hydra", "lightning")
 
@@ -101,29 +100,20 @@ def test_the_defaults_are_those_of_the_command_line(compose):
     shared = {name: value for name, value in own.items() if name in method}
     assert {name: method[name] for name in shared} == shared
     assert len(shared) == 10 and own["epochs"] == method["search_epochs"]
-    assert finetune.__kwdefaults__["max_grad_norm"] == compose().optim.max_grad_norm
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_head_is_what_the_checkpoint_lacks(family, tmp_path):
-    AutoModel.from_config(AutoConfig.for_model(**FAMILIES[family])).save_pretrained(tmp_path)
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        tmp_path, output_loading_info=True
-    )
-    lacking = report["missing_keys"]
-    assert lacking
-    one, other = mixed(model), mixed(model, fresh=lacking)
-    layers = [name for name, _ in mixed_linears(one)]
-    assert layers == [name for name, _ in mixed_linears(other)]
-    linear = {n for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-    assert linear - set(layers) == {n for n in linear if f"{n}.weight" in lacking}
+    recipe = vars(compose("task=cola", "model=bert_base").optim)
+    for name, value in finetune.__kwdefaults__.items():
+        assert name in ("seed", "log") or recipe[name] == value, name
+    assert all(recipe[name] == own[name] for name in ("weight_decay", "warmup_ratio"))
 
 
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    config = AutoConfig.for_model(**FAMILIES["bert"])
-    return AutoModelForSequenceClassification.from_config(config).eval()
+    config = BertConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        vocab_size=60,
+    )  # fmt: skip
+    return BertForSequenceClassification(config).eval()
 
 
 @pytest.fixture
@@ -157,6 +147,14 @@ def test_the_search_takes_each_outer_batch_in_turn_and_holds_it(model, batches):
     outer = [float(seen["outer_loss"]) for seen in losses if "outer_loss" in seen]
     assert inner == pytest.approx(expected * 2, rel=1e-6)
     assert outer == pytest.approx(expected[2:] * 2, rel=1e-6)
+
+
+def test_each_search_and_seed_has_its_own_masks(model, batches):
+    ends = [
+        search(mixed(model), batches, batches, lr=1e-2, epochs=1, k=k, seed=seed).classifier.weight
+        for seed, k in ((0, 0), (0, 1), (1, 0), (0, 0))
+    ]
+    assert [torch.equal(ends[-1], end) for end in ends] == [True, False, False, True]
 
 
 def test_float64_is_kept(model, batches):

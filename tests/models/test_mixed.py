@@ -3,8 +3,10 @@ import copy
 import pytest
 import torch
 from families import FAMILIES
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
+from agwm import mixed
 from agwm.errors import UserError
 from agwm.models.mixed import (
     alpha_parameters,
@@ -251,3 +253,18 @@ def test_the_mode_survives_mixing_and_merging(training):
     mix_pretrained(model, {"classifier.weight"}, ones)
     assert all(module.training == training for module in model.modules())
     assert all(module.training == training for module in merge(model).modules())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_the_library_does_not_mix_is_what_the_checkpoint_lacks(family, tmp_path):
+    AutoModel.from_config(AutoConfig.for_model(**FAMILIES[family])).save_pretrained(tmp_path)
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path, output_loading_info=True
+    )
+    lacking = report["missing_keys"]
+    assert lacking
+    one, other = mixed(model), mixed(model, fresh=lacking)
+    layers = [name for name, _ in mixed_linears(one)]
+    assert layers == [name for name, _ in mixed_linears(other)]
+    linear = {n for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    assert linear - set(layers) == {n for n in linear if f"{n}.weight" in lacking}
