@@ -4,7 +4,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,52 +39,71 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def iterate_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a file of one of `SUFFIXES`, in order; values of .csv and .tsv stay text.
+def iterate_rows(path: Path, kind: str | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of a file, in order; values of .csv and .tsv stay text.
+
+    Args:
+        path: of any name where `kind` is given, else of one of `SUFFIXES`.
+        kind: "jsonl", "csv", "tsv" or "parquet"; None goes by the name.
 
     Raises:
         UserError: a file of another kind, one that cannot be read, or a line that is malformed.
     """
-    readers = {".jsonl": _jsonl, ".gz": _jsonl, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
-    if not path.name.endswith(SUFFIXES):
+    if kind is None and not path.name.endswith(SUFFIXES):
         raise UserError(f"{path}: not one of {', '.join(SUFFIXES)}")
+    kind = kind or path.name.removesuffix(".gz").rpartition(".")[2]
     try:
-        yield from readers[path.suffix](path)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
+        if kind == "parquet":
+            yield from _parquet(path)
+            return
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
+            yield from parse_lines(lines, kind, str(path))
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
 
 
-def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{path}, line {number}: not a JSON object but {line[:40]!r}")
-            yield row
+def parse_lines(lines: Iterable[str], kind: str, origin: str) -> Iterator[dict[str, Any]]:
+    """Rows of "jsonl", "csv" or "tsv" `lines`, which were opened with newline="".
+
+    Raises:
+        UserError: a line that is malformed; it names `origin`.
+    """
+    try:
+        yield from _jsonl(lines, origin) if kind == "jsonl" else _csv(lines, kind, origin)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{origin}: not UTF-8 ({error.reason} at byte {error.start})") from error
 
 
-def _csv(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        dialect = csv.excel_tab if path.suffix == ".tsv" else csv.excel
-        reader = csv.DictReader(lines, dialect=dialect, strict=True)
+def _jsonl(lines: Iterable[str], origin: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
-            for row in reader:
-                if None in row or None in row.values():
-                    width = len(reader.fieldnames or [])
-                    raise UserError(f"{path}, line {reader.line_num}: not {width} cells")
-                yield row
-        except csv.Error as error:
-            # The inner reader has counted the line that it failed on.
-            number = reader.reader.line_num
-            raise UserError(f"{path}, line {number}: not CSV ({error})") from error
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{origin}, line {number}: not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{origin}, line {number}: not a JSON object but {line[:40]!r}")
+        yield row
+
+
+def _csv(lines: Iterable[str], kind: str, origin: str) -> Iterator[dict[str, Any]]:
+    dialect = csv.excel_tab if kind == "tsv" else csv.excel
+    reader = csv.DictReader(lines, dialect=dialect, strict=True)
+    try:
+        names = reader.fieldnames or []
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UserError(f"{origin}: its header has {', '.join(map(repr, twice))} twice")
+        for row in reader:
+            if None in row or None in row.values():
+                raise UserError(f"{origin}, line {reader.line_num}: not {len(names)} cells")
+            yield row
+    except csv.Error as error:
+        # The inner reader has counted the line that it failed on.
+        number = reader.reader.line_num
+        raise UserError(f"{origin}, line {number}: not CSV ({error})") from error
 
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:
