@@ -6,16 +6,13 @@ from pathlib import Path
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
-from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from agwm.errors import UserError
 from agwm.models.export import write_checked
+from agwm.models.folder import ADAPTER, BASE
+from agwm.models.positions import positions
 from agwm.models.pretrained import Pretrained
-
-# Their first position id is that of the padding token plus one.
-_COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
-ADAPTER, BASE = "adapter", "base"
 
 
 def heads(model: PreTrainedModel, fresh: Collection[str]) -> list[str]:
@@ -61,15 +58,11 @@ def require_room(model: PreTrainedModel, tokens: int, max_length: int) -> None:
     Raises:
         UserError: naming how many there is room for.
     """
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is None or positions < 0:  # relative positions alone
-        return
-    if model.config.model_type in _COUNT_FROM_PADDING:
-        positions -= model.config.pad_token_id + 1
-    if tokens + max_length > positions:
+    available = positions(model.config)
+    if available is not None and tokens + max_length > available:
         raise UserError(
             f"method.tokens={tokens}: with texts of optim.max_length={max_length} the model has "
-            f"room for {positions - max_length} more positions; lower one of the two"
+            f"room for {available - max_length} more positions; lower one of the two"
         )
 
 
@@ -87,10 +80,12 @@ def save_adapter(model: PeftModel, loaded: Pretrained, folder: Path) -> None:
         model.save_pretrained(temporary / ADAPTER)
         (temporary / ADAPTER / "README.md").unlink()
 
-    def read(temporary: Path) -> nn.Module:
-        base = AutoModelForSequenceClassification.from_pretrained(
-            temporary / BASE, dtype=torch.float32
-        )
-        return PeftModel.from_pretrained(base, temporary / ADAPTER)
+    write_checked(model, loaded.tokenizer, folder, write, read_adapter)
 
-    write_checked(model, loaded.tokenizer, folder, write, read)
+
+def read_adapter(folder: Path) -> PeftModel:
+    """The classifier that `save_adapter` wrote."""
+    base = AutoModelForSequenceClassification.from_pretrained(
+        folder / BASE, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
+    return PeftModel.from_pretrained(base, folder / ADAPTER)

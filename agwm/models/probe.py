@@ -9,8 +9,7 @@ from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from agwm.models.export import write_checked
-
-HEAD = "head.safetensors"
+from agwm.models.folder import HEAD
 
 
 class MeanPooled(nn.Module):
@@ -39,10 +38,15 @@ def save_probe(model: MeanPooled, tokenizer: PreTrainedTokenizerBase, folder: Pa
         model.encoder.save_pretrained(temporary)
         save_file(model.head.state_dict(), temporary / HEAD)
 
-    def read(temporary: Path) -> nn.Module:
-        weights = load_file(temporary / HEAD)
-        head = nn.Linear(*reversed(weights["weight"].shape))
-        head.load_state_dict(weights)
-        return MeanPooled(AutoModel.from_pretrained(temporary, dtype=torch.float32), head)
+    write_checked(model, tokenizer, folder, write, read_probe)
 
-    write_checked(model, tokenizer, folder, write, read)
+
+def read_probe(folder: Path) -> MeanPooled:
+    """The encoder and head that `save_probe` wrote."""
+    weights = load_file(folder / HEAD)
+    head = nn.Linear(*reversed(weights["weight"].shape))
+    head.load_state_dict(weights)
+    encoder = AutoModel.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
+    return MeanPooled(encoder, head)

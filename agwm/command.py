@@ -1,0 +1,38 @@
+"""What the small commands share: how a mistake and a failure end."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+
+from agwm.errors import RunError, UserError
+
+
+def exit_code(work: Callable[[], None]) -> int:
+    """Do `work`; whatever it raises becomes one line on stderr.
+
+    Returns:
+        0, 1 if the work failed, 2 for a mistake of the user, 130 if it was interrupted.
+        HYDRA_FULL_ERROR=1 shows the traceback instead.
+    """
+    try:
+        with warnings.catch_warnings():
+            # What the libraries advise is for those who write code with them.
+            warnings.simplefilter("ignore")
+            work()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads our output has had enough: nothing is to be flushed to it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+        own = isinstance(error, UserError | RunError)
+        text = " ".join(str(error).split())
+        print(f"error: {text if own else f'{type(error).__name__}: {text}'}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+    return 0

@@ -1,0 +1,373 @@
+import csv
+import io
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from shutil import copytree
+
+import pyarrow
+import pytest
+import torch
+from pyarrow import parquet
+from trained_folder import LABELS, TEXTS, save_trained
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+from agwm import predict, scoring
+from agwm.data.files import read_rows
+from agwm.models.inference import Classifier
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Folder of a classifier of single texts."""
+    return save_trained(tmp_path_factory.mktemp("trained") / "model")
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    """A copy of it to be changed."""
+    return copytree(model, tmp_path / "model")
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """`command(*argv, stdin=b"")`: exit code, stdout and stderr, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def called(*argv, stdin=b""):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        return predict.main([str(argument) for argument in argv]), *capsys.readouterr()
+
+    return called
+
+
+def write_csv(path, columns):
+    with Path(path).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+def answers(model, inputs):
+    """What transformers' own pipeline says: `{label: probability}` for each input."""
+    classify = pipeline("text-classification", str(model), top_k=None, device="cpu")
+    return [{a["label"]: a["score"] for a in classify([given])[0]} for given in inputs]
+
+
+def assert_as_the_pipeline(rows, expected):
+    for row, shares in zip(rows, expected, strict=True):
+        assert row["prediction"] == max(shares, key=shares.get)
+        for label, share in shares.items():
+            assert float(row[f"p_{label}"]) == pytest.approx(share, abs=1e-6)
+
+
+def test_predictions_are_those_of_the_pipeline_in_the_order_of_the_input(model, command):
+    write_csv("in.csv", {"id": range(60), "text": TEXTS})
+    assert command("model", "in.csv")[0] == 2
+    code, out, err = command(model, "in.csv", "-o", "out.csv")
+    assert (code, out) == (0, "") and "60 rows: out.csv" in err
+    rows = read_rows(Path("out.csv"))
+    assert list(rows[0]) == ["id", "text", "prediction", *(f"p_{label}" for label in LABELS)]
+    assert [row["text"] for row in rows] == TEXTS
+    assert_as_the_pipeline(rows, answers(model, TEXTS))
+    assert len({row["prediction"] for row in rows}) > 1
+
+
+def test_pairs(model, command):
+    pairs = {"premise": TEXTS, "hypothesis": TEXTS[::-1]}
+    write_csv("in.csv", pairs)
+    assert command(model, "in.csv", "-o", "out.jsonl")[0] == 0
+    inputs = [{"text": a, "text_pair": b} for a, b in zip(*pairs.values(), strict=True)]
+    rows = read_rows(Path("out.jsonl"))
+    assert_as_the_pipeline(rows, answers(model, inputs))
+    assert command(model, "in.csv", "--text", "hypothesis,premise", "-o", "b.jsonl")[0] == 0
+    assert read_rows(Path("b.jsonl"))[0]["p_good"] != rows[0]["p_good"]
+
+
+def test_a_regression_gives_its_number(tmp_path, command):
+    model = save_trained(tmp_path / "regression", labels=None)
+    write_csv("in.csv", {"text": TEXTS})
+    assert command(model, "in.csv", "-o", "out.jsonl")[0] == 0
+    rows = read_rows(Path("out.jsonl"))
+    assert list(rows[0]) == ["text", "prediction"]
+    classify = pipeline("text-classification", str(model), device="cpu", function_to_apply="none")
+    expected = [answer["score"] for answer in classify(TEXTS)]
+    assert [row["prediction"] for row in rows] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["vanilla", "linear_probe", "prefix"])
+def test_a_runs_own_predictions(tiny_run, tmp_path, command, method):
+    overrides = ["method.epochs=1"] if method == "prefix" else ["optim.epochs=1"]
+    _, run = tiny_run(f"method={method}", *overrides)
+    from agwm.data.acceptability import generate
+
+    texts = [row["sentence"] for row in generate()["validation"]]
+    write_csv("in.csv", {"sentence": texts})
+    assert command(run, "in.csv", "-o", "out.jsonl")[0] == 0
+    expected = read_rows(run / "predictions.jsonl")
+    names = ["unacceptable", "acceptable"]
+    for row, own in zip(read_rows(Path("out.jsonl")), expected, strict=True):
+        assert row["prediction"] == names[own["prediction"]]
+        assert [row[f"p_{name}"] for name in names] == pytest.approx(own["scores"], abs=1e-6)
+
+
+def test_parts_and_batches_change_nothing_and_no_more_than_a_part_is_held(
+    model, command, monkeypatch
+):
+    write_csv("in.csv", {"text": TEXTS})
+    seen = []
+    logits = Classifier.logits
+    monkeypatch.setattr(
+        Classifier,
+        "logits",
+        lambda self, texts, *rest: seen.append(len(texts)) or logits(self, texts, *rest),
+    )
+    found = []
+    for chunk, size in ((2000, 32), (7, 32), (2000, 1)):
+        monkeypatch.setattr(scoring, "CHUNK", chunk)
+        code, out, _ = command(model, "in.csv", "--batch-size", size)
+        assert code == 0
+        found.append([float(row["p_good"]) for row in csv.DictReader(io.StringIO(out))])
+    assert found[1] == pytest.approx(found[0], abs=1e-6)
+    assert found[2] == pytest.approx(found[0], abs=1e-6)
+    assert seen == [60, *[7] * 8, 4, 60]
+
+
+TROUBLE = {
+    "text": ['He said "no".', "a\r\nb", "c\rd", "NA", "=1+1", "Zoë 走る, a\tb"],
+    "n": ["1", "", "-3", "+4.5", "@x", "NA"],
+}
+
+
+def read_back(path):
+    return read_rows(path) if path.suffix != ".parquet" else parquet.read_table(path).to_pylist()
+
+
+@pytest.mark.parametrize("given", ["csv", "tsv", "jsonl", "parquet"])
+@pytest.mark.parametrize("wanted", ["csv", "tsv", "jsonl", "parquet"])
+def test_every_cell_comes_through_every_kind_of_file(model, command, given, wanted):
+    path, out = Path(f"in.{given}"), Path(f"out.{wanted}")
+    rows = [
+        dict(zip(TROUBLE, values, strict=True)) for values in zip(*TROUBLE.values(), strict=True)
+    ]
+    if given == "parquet":
+        parquet.write_table(pyarrow.table(TROUBLE), path)
+    elif given == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        with path.open("w", newline="") as file:
+            dialect = "excel" if given == "csv" else "excel-tab"
+            writer = csv.DictWriter(file, list(TROUBLE), dialect=dialect)
+            writer.writeheader()
+            writer.writerows(rows)
+    code, _, err = command(model, path, "-o", out)
+    assert code == 0
+    found = read_back(out)
+    assert [{name: row[name] for name in TROUBLE} for row in found] == rows
+    assert {type(row["p_bad"]) for row in found} == {str if wanted in ("csv", "tsv") else float}
+    # "=1+1" and "@x"; -3 and +4.5 are numbers.
+    assert ("= + - or @: 2;" in err) == (wanted in ("csv", "tsv"))
+
+
+def test_values_that_are_no_text_keep_their_type_where_the_file_has_types(model, command):
+    rows = [{"text": "a day", "n": 3, "tags": ["x"]}, {"text": "a time", "n": None, "tags": []}]
+    Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("out.jsonl", "out.parquet"):
+        assert command(model, "in.jsonl", "-o", name)[0] == 0
+        assert [{k: row[k] for k in rows[0]} for row in read_back(Path(name))] == rows
+    _, out, _ = command(model, "in.jsonl")
+    assert [row["tags"] for row in csv.DictReader(io.StringIO(out))] == ['["x"]', "[]"]
+
+
+def test_standard_input_is_a_text_a_line_or_what_is_said(model, command):
+    expected = answers(model, TEXTS)
+    lines = "\n".join(TEXTS).encode()
+    code, out, _ = command(model, "-", stdin=lines)
+    assert code == 0
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["text"] for row in rows] == TEXTS
+    assert_as_the_pipeline(rows, expected)
+    given = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
+    assert command(model, "-", "--format", "jsonl", stdin=given)[1] == out
+    Path("in.txt").write_bytes(lines)
+    assert command(model, "in.txt")[1] == out
+
+
+def test_what_was_cut_or_empty_is_counted(folder, command):
+    (folder / "agwm.json").write_text('{"max_length": 8, "columns": ["review"]}')
+    # [CLS] and [SEP] leave room for six words.
+    texts = ["day " * 6, "day " * 7, "day " * 6 + "time " * 9, "", " "]
+    write_csv("in.csv", {"text": ["other"] * 5, "review": texts})
+    code, out, err = command(folder, "in.csv")
+    assert code == 0
+    assert "warning: 2 of 5 texts are longer than 8 tokens and cut there" in err
+    assert "warning: 2 of 5 texts are empty and classified all the same" in err
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert rows[0]["p_good"] == rows[1]["p_good"] == rows[2]["p_good"] != rows[3]["p_good"]
+
+
+def test_names_that_are_taken_can_be_avoided(model, command):
+    write_csv("in.csv", {"text": TEXTS[:2], "p_good": [1, 2]})
+    code, _, err = command(model, "in.csv")
+    assert code == 2 and "row 1: has a column 'p_good' already" in err and "--prefix" in err
+    code, out, _ = command(model, "in.csv", "--prefix", "new_")
+    assert code == 0
+    assert out.splitlines()[0] == "text,p_good,new_prediction,new_p_bad,new_p_so-so,new_p_good"
+
+
+def test_a_failure_leaves_the_output_as_it_was(model, command, monkeypatch):
+    write_csv("in.csv", {"text": TEXTS})
+    Path("out.csv").write_text("precious")
+    assert command(model, "in.csv", "-o", "out.csv")[0] == 2
+    monkeypatch.setattr(scoring, "CHUNK", 20)
+    parts = iter([torch.zeros(20, 3)])
+    monkeypatch.setattr(Classifier, "logits", lambda *_: (next(parts), 0))
+    code, _, err = command(model, "in.csv", "-o", "out.csv", "--force")
+    assert code == 1 and err.splitlines()[-1].startswith("error: ")
+    assert Path("out.csv").read_text() == "precious"
+    assert sorted(path.name for path in Path().iterdir()) == ["in.csv", "out.csv"]
+
+
+MISTAKES = [
+    ("", [], "in.csv: holds no rows"),
+    ("text\n", [], "in.csv: holds no rows"),
+    ("text,text\na,b\n", [], "its header has 'text' twice"),
+    ("review,comment\na,b\n", [], "which of 'review', 'comment' is the text? --text names it"),
+    ("I loved this old film!\nNot me.\n", [], "'I loved this old film!' looks like a text"),
+    ("text\na\n", ["--text", "review"], "no column 'review' among 'text'; --text"),
+    ("text\na\n", ["--text", "a,b,c"], "--text=a,b,c: must be one column, or two"),
+    ("text,n\na,1\nb\n", [], "in.csv, line 3: not 2 cells"),
+    ("text\na\n", ["-o", "out.xls"], "-o out.xls: must end in one of .csv, .tsv"),
+    ("text\na\n", ["-o", "no/out.csv"], "-o no/out.csv: no folder no"),
+    ("text\na\n", ["-o", "in.csv", "--force"], "-o in.csv: is the input"),
+    ("text\na\n", ["--batch-size", "0"], "--batch-size=0: must be >= 1"),
+    ("text\na\n", ["--device", "abacus"], "--device=abacus: not on this machine"),
+    ("text\na\n", ["--format", "parquet"], "in.csv: not Parquet"),
+    ('{"text": "a"}\n{"text": null}', ["--format", "jsonl"], "in.csv, row 2: text is missing"),
+    ('{"text": "a"}\n{"t": "b"}', ["--format", "jsonl"], "in.csv, row 2: text is missing"),
+    ('{"text": "a"}\n{"text": 7}', ["--format", "jsonl"], "row 2: text is 7, not a text"),
+    ('{"text": "a\\ud800"}', ["--format", "jsonl"], "row 1: text holds half a character"),
+    (
+        '{"text": "a"}\n{"text": "a", "p_bad": 7}',
+        ["--format", "jsonl"],
+        "row 2: has a column 'p_bad' already",
+    ),
+    ('{"text": "a"}\n{"text": "a", "n": 7}', ["--format", "jsonl"], "row 2: has 'n', which"),
+    (
+        '{"text": "a", "n": 1}\n{"text": "a", "n": "b"}',
+        ["--format", "jsonl", "-o", "out.parquet"],
+        "-o out.parquet: a column's values are not all of one type",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "options", "message"), MISTAKES)
+def test_mistakes_with_the_input_are_told_in_one_line(model, command, content, options, message):
+    Path("in.csv").write_text(content)
+    code, _, err = command(model, "in.csv", *options)
+    last = err.splitlines()[-1]
+    assert code == 2 and last.startswith("error: ") and message in last
+    assert [path.name for path in Path().iterdir()] == ["in.csv"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"problem_type": "multi_label_classification"}, "exactly one label"),
+        ({"id2label": {"0": "a", "1": "a", "2": "b"}}, "two or more different labels"),
+        ({"id2label": {"0": "a", "2": "b"}}, "its codes are not 0 to 1"),
+        ({"id2label": {"0": "a", "1": "b"}}, "cannot be read as a sequence classifier"),
+    ],
+)
+def test_mistakes_with_the_configuration(folder, command, change, message):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    code, _, err = command(folder, "-", stdin=b"a day")
+    assert code == 2 and message in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "own", ["[]", "{", '{"columns": "text"}', '{"max_length": "8"}', '{"metrics": 1}']
+)
+def test_mistakes_with_our_own_file(folder, command, own):
+    (folder / "agwm.json").write_text(own)
+    code, _, err = command(folder, "-", stdin=b"a day")
+    assert code == 2 and "agwm.json" in err.splitlines()[-1]
+
+
+def test_lines_are_no_pairs(folder, command):
+    (folder / "agwm.json").write_text('{"columns": ["a", "b"]}')
+    code, _, err = command(folder, "-", stdin=b"a day")
+    assert code == 2 and "a and b are wanted" in err
+
+
+class Marker:
+    """Unpickled, it leaves a file."""
+
+    def __reduce__(self):
+        return Path("unpickled").touch, ()
+
+
+@pytest.mark.parametrize("layout", ["model", "adapter"])
+def test_no_pickle_is_read(folder, command, layout):
+    if layout == "model":
+        (folder / "model.safetensors").unlink()
+        (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Marker()))
+    else:
+        copytree(folder, folder / "base")
+        (folder / "adapter").mkdir()
+        (folder / "adapter" / "adapter_model.bin").write_bytes(pickle.dumps(Marker()))
+    code, _, err = command(folder, "-", stdin=b"a day")
+    assert code == 2 and "holds no .safetensors" in err
+    assert not Path("unpickled").exists()
+
+
+def test_no_code_of_the_folder_is_run(folder, command):
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.C"}}
+    config["auto_map"]["AutoModelForSequenceClassification"] = "own.M"
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text("open('run', 'w')\nclass C: pass\nclass M: pass\n")
+    code, _, err = command(folder, "-", stdin=b"a day")
+    assert code == 2 and err.splitlines()[-1].startswith("error: MODEL=")
+    assert not Path("run").exists()
+
+
+def test_a_model_without_a_trained_head_is_refused(folder, command):
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder)
+    model.base_model.save_pretrained(folder)
+    config.save_pretrained(folder)
+    code, _, err = command(folder, "-", stdin=b"a day")
+    assert code == 2 and "classifier.bias is missing and would be random" in err
+
+
+def test_batches_need_a_padding_token(folder, command):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
+    code, _, err = command(folder, "-", stdin=b"a day\nday")
+    assert code == 2 and "--batch-size 1 does without" in err
+    assert command(folder, "-", "--batch-size", "1", stdin=b"a day\nday")[0] == 0
+
+
+def test_damaged_weights_give_no_prediction(folder, command):
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    model.classifier.bias.data[0] = torch.nan
+    model.save_pretrained(folder)
+    code, out, err = command(folder, "-", stdin=b"a day")
+    assert code == 1 and out == "" and "not finite" in err
+
+
+def test_a_mistake_costs_no_import_of_torch(model, tmp_path):
+    (tmp_path / "in.csv").write_text("review,comment\na,b\n")
+    code = (
+        "import sys; from agwm import predict; code = predict.main(sys.argv[1:])\n"
+        "print(code, sorted({'torch', 'transformers', 'scipy', 'hydra'} & {*sys.modules}))"
+    )
+    command = [sys.executable, "-c", code, str(model), str(tmp_path / "in.csv")]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.stdout == "2 []\n" and "which of" in found.stderr
