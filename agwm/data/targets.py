@@ -1,0 +1,74 @@
+"""The labels of a file, as codes of a model that exists already."""
+
+import math
+from typing import Any
+
+from agwm.errors import UserError
+
+_SHOWN = 10  # names in a message
+
+
+class Targets:
+    """Labels that are all names or all codes, or all numbers.
+
+    Which of the two is known when all were seen: a file may well hold "1" and "2" alone.
+
+    Args:
+        labels: names in the order of their codes; None = numbers.
+        column: that holds them.
+        origin: for messages.
+    """
+
+    def __init__(self, labels: list[str] | None, column: str, origin: str) -> None:
+        self.labels, self.column, self.origin = labels, column, origin
+        self._names = {name: code for code, name in enumerate(labels or ())}
+        self._codes = {str(code): code for code in range(len(labels or ()))}
+        self._readings = [self._names, self._codes]
+
+    @property
+    def are_codes(self) -> bool:
+        """Whether the labels seen are codes and not names."""
+        return self.labels is not None and self._readings[0] is self._codes
+
+    def check(self, row: dict[str, Any], number: int) -> None:
+        """See the label of row `number`; raises `UserError` if it does not go with the others."""
+        where = f"{self.origin}, row {number}"
+        if self.column not in row:
+            there = ", ".join(map(repr, row))
+            raise UserError(f"{where}: no column {self.column!r} among {there}; --label names it")
+        given = row[self.column]
+        if self.labels is None:
+            if not _is_number(given):
+                raise UserError(f"{where}: {self.column} is {given!r}, not a number")
+            return
+        fitting = [reading for reading in self._readings if _text(given) in reading]
+        if not fitting:
+            names = ", ".join(self.labels[:_SHOWN]) + (", ..." if self.labels[_SHOWN:] else "")
+            mixed = len(self._readings) == 1 and any(
+                _text(given) in reading for reading in (self._names, self._codes)
+            )
+            before = " while those before are " + ("codes" if self.are_codes else "names")
+            raise UserError(
+                f"{where}: {self.column} is {given!r}{before if mixed else ''}; the model's labels "
+                f"are {names} (or 0 to {len(self.labels) - 1} throughout)"
+            )
+        self._readings = fitting
+
+    def values(self, given: list[Any]) -> list[int] | list[float]:
+        """Codes or numbers of labels that were all checked."""
+        if self.labels is None:
+            return [float(label) for label in given]
+        return [self._readings[0][_text(label)] for label in given]
+
+
+def _text(label: Any) -> str:
+    # A column of whole numbers comes back as floats where one of them was missing.
+    whole = isinstance(label, float) and label.is_integer()
+    return str(int(label) if whole else label)
+
+
+def _is_number(label: Any) -> bool:
+    try:
+        return not isinstance(label, bool) and math.isfinite(float(label))
+    except (TypeError, ValueError):
+        return False
