@@ -22,6 +22,7 @@ Run several methods on the same data with the same seeds, print the report, and 
   method=vanilla,agwm   methods; the first is what the others are compared with
   seed='range(0,5)'     seeds
   key=value             any other key of python -m agwm.train, the same for all runs
+  --dry-run             only look at the data and list what would be run
 
 Finished runs are kept: the same command goes on after an interrupt, more seeds or methods add to
 what is there.
@@ -31,6 +32,7 @@ what is there.
 def main(arguments: list[str] | None = None) -> int:
     """Run, report and judge; 0, 1 if a run failed, 2 for a mistake of the user."""
     given = sys.argv[1:] if arguments is None else arguments
+    given = ["dry_run=true" if argument == "--dry-run" else argument for argument in given]
     if not given or "-h" in given or "--help" in given:
         print(_HELP, end="")
         return 0
@@ -60,7 +62,7 @@ def _compare(given: list[str]) -> int:
         _print_data(config)
     defaults = [f"{key}={value}" for key, value in _DEFAULTS.items() if key not in values]
     code = _run(["-m", *defaults, *given])
-    if code not in (0, 1):
+    if config.dry_run or code not in (0, 1):
         return code
     _report(config, labels)
     return code

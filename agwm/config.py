@@ -21,9 +21,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from agwm.errors import UserError, require
 from agwm.paths import root
 
-_CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews_corrcoef")
-_REGRESSION_METRICS = ("pearson", "spearman")
-METRICS = _CLASS_METRICS + _REGRESSION_METRICS
+CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews_corrcoef")
+REGRESSION_METRICS = ("pearson", "spearman")
 
 
 @dataclass
@@ -61,7 +60,7 @@ class Task:
         if self.labels is not None:
             distinct = len(set(self.labels)) == len(self.labels) >= 2
             require(distinct, "task.labels", self.labels, "two or more different names")
-        allowed = _REGRESSION_METRICS if self.labels is None else _CLASS_METRICS
+        allowed = REGRESSION_METRICS if self.labels is None else CLASS_METRICS
         known = bool(self.metrics) and all(metric in allowed for metric in self.metrics)
         require(known, "task.metrics", self.metrics, "some of " + ", ".join(allowed))
         binary = self.labels is not None and len(self.labels) == 2

@@ -5,14 +5,17 @@ import re
 import shlex
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import signature
+from itertools import pairwise
 from types import ModuleType
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from scipy import optimize, stats
+from trained_folder import save_trained
 
 from agwm.bilevel import PRESETS
 from agwm.config import compose_config, config_hash, run_dir
@@ -119,6 +122,25 @@ def data(scratch):
         (scratch / "glue" / "sst2" / f"{split}.jsonl").write_text("\n".join(rows))
 
 
+@pytest.fixture
+def own(scratch):
+    """The files of labelled and new texts that pages speak of."""
+    shutil.copytree(root() / "docs", scratch / "docs", ignore=shutil.ignore_patterns("*.md"))
+    for name in ("reviews.csv", "new.csv", "test.csv"):
+        shutil.copy(scratch / "docs" / "later.csv", scratch / name)
+    return scratch
+
+
+@pytest.fixture
+def model(scratch):
+    """The model folders that pages speak of, all with the same tiny model."""
+    labels = ["complaint", "praise", "question"]
+    save_trained(scratch / "RUN" / "model", labels, columns=["message"], label="kind")
+    for method in ("vanilla", "agwm"):
+        run = scratch / "runs" / "compare" / "messages" / "minilm" / method / "nfull" / "seed0"
+        shutil.copytree(scratch / "RUN" / "model", run / "model")
+
+
 def run_main(command, capsys):
     """Exit code and output of a module with `main(arguments)`."""
     module = command.module
@@ -164,9 +186,51 @@ def doctor(command, capsys, data):
     assert said.out.splitlines()[-1].startswith(("no problem found", "problems: "))
 
 
+def compare(command, capsys, own):
+    """Planned, and not run; tests/test_compare.py runs it."""
+    if not command.arguments or "--help" in command.arguments:
+        return
+    GlobalHydra.instance().clear()
+    planned = replace(command, arguments=(*command.arguments, "--dry-run"))
+    code, said = run_main(planned, capsys)
+    assert code == 0, said.err
+    assert re.search(r"\d+ of \d+ runs to do", said.out)
+
+
+def predict(command, capsys, own, model):
+    """For real, with a tiny model."""
+    code, said = run_main(command, capsys)
+    assert code == 0, said.err
+    output = dict(pairwise(command.arguments)).get("-o")
+    printed = (own / output).read_text() if output else said.out
+    assert printed.splitlines()[0].endswith("prediction,p_complaint,p_praise,p_question")
+
+
+def evaluate(command, capsys, own, model):
+    """For real, with a tiny model."""
+    code, said = run_main(command, capsys)
+    assert code == 0, said.err
+    assert "confusion matrix" in said.out
+
+
+def export(command, capsys, own, model, monkeypatch):
+    """Up to the extra, which may be missing; the export itself takes half a minute."""
+    monkeypatch.setattr("agwm.export.find_spec", lambda name: None)
+    code, said = run_main(command, capsys)
+    assert code == 2 and "agwm[onnx]" in said.err
+
+
 # One function for each module that a page names; its parameters are fixtures, which prepare what
 # the commands read.
-RULES = {"agwm.train": train, "agwm.report": report, "agwm.doctor": doctor}
+RULES = {
+    "agwm.train": train,
+    "agwm.compare": compare,
+    "agwm.report": report,
+    "agwm.predict": predict,
+    "agwm.evaluate": evaluate,
+    "agwm.export": export,
+    "agwm.doctor": doctor,
+}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: shlex.join([c.module, *c.arguments]))

@@ -99,7 +99,7 @@ def test_the_defaults_are_those_of_the_command_line(compose):
     own = {**mixed.__kwdefaults__, **search.__kwdefaults__}
     shared = {name: value for name, value in own.items() if name in method}
     assert {name: method[name] for name in shared} == shared
-    assert len(shared) == 10 and own["epochs"] == method["search_epochs"]
+    assert len(shared) == 11 and own["epochs"] == method["search_epochs"]
     recipe = vars(compose("task=cola", "model=bert_base").optim)
     for name, value in finetune.__kwdefaults__.items():
         assert name in ("seed", "log") or recipe[name] == value, name

@@ -13,20 +13,11 @@ from typing import Any
 from agwm.config import RunConfig, Task
 from agwm.data.examples import Examples, label_name, to_examples
 from agwm.data.files import read_rows
+from agwm.data.texts import usual_columns
 from agwm.errors import UserError, require
 from agwm.seeding import stream
 
 _LABELS = ("label", "labels", "class", "category", "target", "sentiment", "rating", "score", "y")
-_PAIRS = (
-    ("sentence1", "sentence2"),
-    ("text1", "text2"),
-    ("text_a", "text_b"),
-    ("premise", "hypothesis"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-    ("question", "answer"),
-)
-_TEXTS = ("text", "sentence", "review", "comment", "content", "body", "message", "document")
 # Whole numbers up to this many different ones are taken for classes.
 _MOST_NUMBERED_CLASSES = 20
 # Accuracy says little where one class is so much more frequent than another.
@@ -102,10 +93,8 @@ def _text_columns(task: Task, row: dict[str, Any]) -> list[str]:
         for column in columns:
             require(column in row, "task.text", column, f"a column of {path}: {', '.join(row)}")
         return columns
-    known = {name.lower(): name for name in row}
-    for names in (*_PAIRS, *((text,) for text in _TEXTS)):
-        if all(name in known for name in names):
-            return [known[name] for name in names]
+    if found := usual_columns(row):
+        return found
     others = [name for name in row if name != task.label and name.lower() not in _LABELS]
     if len(others) == 1:
         return others

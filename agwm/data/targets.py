@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from agwm.data.examples import label_name
 from agwm.errors import UserError
 
 _SHOWN = 10  # names in a message
@@ -41,11 +42,11 @@ class Targets:
             if not _is_number(given):
                 raise UserError(f"{where}: {self.column} is {given!r}, not a number")
             return
-        fitting = [reading for reading in self._readings if _text(given) in reading]
+        fitting = [reading for reading in self._readings if label_name(given) in reading]
         if not fitting:
             names = ", ".join(self.labels[:_SHOWN]) + (", ..." if self.labels[_SHOWN:] else "")
             mixed = len(self._readings) == 1 and any(
-                _text(given) in reading for reading in (self._names, self._codes)
+                label_name(given) in reading for reading in (self._names, self._codes)
             )
             before = " while those before are " + ("codes" if self.are_codes else "names")
             raise UserError(
@@ -58,13 +59,7 @@ class Targets:
         """Codes or numbers of labels that were all checked."""
         if self.labels is None:
             return [float(label) for label in given]
-        return [self._readings[0][_text(label)] for label in given]
-
-
-def _text(label: Any) -> str:
-    # A column of whole numbers comes back as floats where one of them was missing.
-    whole = isinstance(label, float) and label.is_integer()
-    return str(int(label) if whole else label)
+        return [self._readings[0][label_name(label)] for label in given]
 
 
 def _is_number(label: Any) -> bool:

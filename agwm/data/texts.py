@@ -18,11 +18,12 @@ _PAIRS = (
     ("premise", "hypothesis"),
     ("question1", "question2"),
     ("question", "sentence"),
+    ("question", "answer"),
     ("text1", "text2"),
     ("text_a", "text_b"),
     ("text", "text_pair"),
 )
-_SINGLE = ("text", "sentence")
+_SINGLE = ("text", "sentence", "review", "comment", "content", "body", "message", "document")
 _NO_TEXT = ("label", "labels", "idx", "id")
 
 
@@ -132,9 +133,8 @@ def text_columns(
                     f"{source.name}: no column {name!r} among {there}; --text names the right one"
                 )
         return wanted
-    usual = (names for names in (*_PAIRS, *((name,) for name in _SINGLE)) if {*names} <= {*row})
-    if found := next(usual, None):
-        return list(found)
+    if found := usual_columns(row):
+        return found
     texts = [name for name, value in row.items() if _may_be_text(name, value, label)]
     if len(texts) != 1:
         raise UserError(f"{source.name}: which of {there} is the text? --text names it")
@@ -144,6 +144,15 @@ def text_columns(
             "write a header above it, or give --text if it is one"
         )
     return texts
+
+
+def usual_columns(row: Row) -> list[str] | None:
+    """Columns of one text, or of two, by the names that they often have; None if there are none."""
+    known = {name.lower(): name for name in row}
+    for names in (*_PAIRS, *((name,) for name in _SINGLE)):
+        if all(name in known for name in names):
+            return [known[name] for name in names]
+    return None
 
 
 def _may_be_text(name: str, value: Any, label: str | None) -> bool:

@@ -14,11 +14,10 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from agwm.config import METRICS, Task
+from agwm.config import CLASS_METRICS, REGRESSION_METRICS, Task
 from agwm.errors import RunError, UserError
 from agwm.training.metrics import score
 
-CORRELATIONS = ("spearman", "pearson")
 _RESAMPLES = 1000
 _AT_ONCE = 1_000_000  # indices, 8 bytes each
 
@@ -47,9 +46,9 @@ def metric_names(declared: Sequence[str], labels: list[str] | None) -> list[str]
         UserError: a declared one that does not fit.
     """
     if labels is None:
-        fitting = list(CORRELATIONS)
+        fitting = list(REGRESSION_METRICS)
     else:
-        fitting = [name for name in METRICS if name not in CORRELATIONS]
+        fitting = list(CLASS_METRICS)
         if len(labels) > 2:
             fitting.remove("f1")
     for name in declared:
