@@ -80,16 +80,17 @@ def _numbers(train: Examples) -> dict[str, float]:
 
 def _class_remarks(task: Task, train: Examples, evaluation: Examples) -> list[str]:
     remarks = []
-    for name, (known, tested) in (_classes(task, train, evaluation) or {}).items():
-        if known < _FEW_OF_A_CLASS:
-            remarks.append(f"label {name!r}: {known} training texts, too few to learn it from")
-        if tested == 0:
-            remarks.append(f"label {name!r}: no text to evaluate it on")
+    classes = _classes(task, train, evaluation) or {}
+    few = [f"{name} ({known})" for name, (known, _) in classes.items() if known < _FEW_OF_A_CLASS]
+    if few:
+        remarks.append(f"labels with too few training texts to be learned: {', '.join(few)}")
+    untested = [name for name, (_, tested) in classes.items() if tested == 0]
+    if untested:
+        remarks.append(f"labels without a text to evaluate them on: {', '.join(untested)}")
     if len(evaluation) < _FEW_EVALUATED:
-        worth = 100 / len(evaluation)
+        worth = f": one is worth {100 / len(evaluation):.1f} points of accuracy" if classes else ""
         remarks.append(
-            f"{len(evaluation)} texts to evaluate on: one is worth {worth:.1f} points of accuracy; "
-            "smaller differences mean nothing"
+            f"{len(evaluation)} texts to evaluate on{worth}; small differences mean nothing"
         )
     return remarks
 
@@ -139,7 +140,7 @@ def _named(examples: Examples, indices: list[int]) -> str:
 
 def print_data(summary: DataSummary, path: str) -> None:
     """What was found in a user's own file, and what is suspicious in it."""
-    table = Table(title=f"{path}", title_justify="left", show_header=summary.classes is not None)
+    table = Table(title=path, title_justify="left")
     for name in (" ", "train", "held out" if summary.held_out else "validation"):
         table.add_column(name, justify="left" if name == " " else "right")
     table.add_row("texts" if len(summary.columns) == 1 else "pairs", *_counts(summary))

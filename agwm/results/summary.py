@@ -28,6 +28,8 @@ def print_summary(record: Record, folder: Path) -> None:
     table.add_row("in all", f"{record.cost.total_seconds:.1f} s")
     console = Console()
     console.print(table)
+    if record.degenerate:
+        console.print("note: the model predicts the same for every text", style="yellow")
     # Paths are to be copied: never wrapped.
     for what, name in {"model": "model", "page": "page.html", "record": "record.json"}.items():
         if (folder / name).exists():

@@ -52,9 +52,17 @@ SUSPICIOUS = {
     "overlap": (ROWS, [ROWS[2], ROWS[4]], "trained on, which flatters: 2, rows 1, 2"),
     "empty": ([*ROWS, ("  ", "a")], [], "empty training texts: 1, row 21"),
     "empty to evaluate on": (ROWS, [("", "a")], "empty evaluation texts: 1, row 1"),
-    "few of a class": ([*ROWS, ("x", "c"), ("y", "c")], [], "label 'c': 2 training texts"),
-    "untested class": (ROWS, [("x", "a")], "label 'b': no text to evaluate it on"),
-    "few texts": (ROWS, [("x", "a"), ("y", "b")], "2 texts to evaluate on: one is worth 50.0"),
+    "few of a class": (
+        [*ROWS, ("x", "c"), ("y", "c")],
+        [],
+        "too few training texts to be learned: c (2)",
+    ),
+    "untested class": (ROWS, [("x", "a")], "without a text to evaluate them on: b"),
+    "few texts": (
+        ROWS,
+        [("x", "a"), ("y", "b")],
+        "2 texts to evaluate on: one is worth 50.0 points",
+    ),
 }
 
 
