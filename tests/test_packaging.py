@@ -46,13 +46,12 @@ def command(wheel, cwd, *argv):
 def test_the_wheel_holds_the_package_with_its_configuration_and_nothing_else(wheel):
     folders = {path.name for path in wheel.iterdir()}
     assert {name for name in folders if not name.endswith(".dist-info")} == {"agwm"}
+    packaged = wheel / "agwm" / "packaged"
     for group in ("conf", "sweeps"):
         expected = {path.relative_to(CHECKOUT) for path in (CHECKOUT / group).rglob("*.yaml")}
-        found = {
-            path.relative_to(wheel / "agwm") for path in (wheel / "agwm" / group).rglob("*.yaml")
-        }
+        found = {path.relative_to(packaged) for path in (packaged / group).rglob("*.yaml")}
         assert found == expected
-    assert (wheel / "agwm" / "conf" / "train.yaml").is_file()
+    assert (packaged / "conf" / "train.yaml").is_file()
     (licence,) = wheel.glob("*.dist-info/licenses/LICENSE")
     assert licence.stat().st_size > 1000
 
@@ -74,6 +73,13 @@ def test_the_wheel_reads_its_own_configuration_and_no_strangers(wheel, tmp_path)
         shutil.rmtree(folder)
     assert result.returncode == 0, result.stderr
     assert "stranger" not in result.stdout and "num_searches: 5" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [["sweep=mine"], ["+sweeps=rank"], ["-m", "sweep=mine"]])
+def test_keys_and_sweeps_of_the_wheel_are_told_apart(wheel, tmp_path, arguments):
+    result = command(wheel, tmp_path, *arguments, "model=tiny", "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert "to do" in result.stdout
 
 
 def test_a_mistake_is_told_by_the_wheel_as_by_the_checkout(wheel, tmp_path):
