@@ -109,7 +109,7 @@ def scratch(tmp_path, monkeypatch):
 @pytest.fixture
 def runs(scratch, finished):
     """The run directories that pages speak of, all with the same few runs."""
-    for sweep in ("single", "glue_minilm", "table3"):
+    for sweep in ("single", "glue_minilm", "table3", "cheaper"):
         shutil.copytree(finished, scratch / "runs" / sweep)
 
 
