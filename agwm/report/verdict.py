@@ -1,22 +1,22 @@
 """Which method to use on one's own data, and how sure that is, in a sentence or two."""
 
-import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
+from scipy import stats
 
-from agwm.config import Task
+from agwm.config import REGRESSION_METRICS, Task
 from agwm.errors import RunError
-from agwm.report.predictions import FILE
+from agwm.report.predictions import read_predictions
 from agwm.report.records import Run
 from agwm.report.statistics import compare
 from agwm.training.metrics import score
 
-_RESAMPLES = 1000
+_GROUPS = 40  # of the jackknife
+_FROM_MINUS_ONE = (*REGRESSION_METRICS, "matthews_corrcoef")
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,11 @@ class Verdict:
 def judge(runs: list[Run], baseline: str, task: Task) -> Verdict:
     """Compare the methods of `runs` by their headline.
 
-    The interval is that of the difference of two means over seeds, for other seeds and other
-    texts: both are drawn anew, with replacement, 1,000 times. With several methods beside the
-    baseline it is widened for their number (Bonferroni).
+    The interval is Student's, of the difference of two means over seeds. Its variance has two
+    parts: that of the mean over other seeds, from the paired differences, and that over other
+    texts, by a jackknife that leaves out a fortieth of them at a time; its degrees of freedom are
+    Satterthwaite's. With several methods beside the baseline it is widened for their number
+    (Bonferroni). One seed tells nothing of others, and decides nothing.
 
     Args:
         runs: finished ones of one model, one number of examples and one task.
@@ -40,34 +42,41 @@ def judge(runs: list[Run], baseline: str, task: Task) -> Verdict:
         task: its metrics; the first is the headline.
 
     Raises:
-        RunError: no run of the baseline, or no other method has a seed in common with it.
+        RunError: no run of the baseline, no other method with a seed in common with it, or
+            predictions that cannot be read or are not of the same texts.
     """
     sides = {name: _Side(name, runs, task) for name in dict.fromkeys(r.cell.method for r in runs)}
     first = sides.pop(baseline, None)
     others = [side for side in sides.values() if first and first.values.keys() & side.values.keys()]
     if not others:
         raise RunError(f"no verdict: {baseline} and another method need runs of the same seeds")
-    best = max(others, key=lambda side: mean(side.values.values()))
+    best = max(others, key=lambda side: compare(side.values, first.values).difference)
     comparison = compare(best.values, first.values)
-    low, high = _interval(best, first, 0.05 / len(others))
-    texts = len(first.labels)
+    doubt = _doubt(best, first)
+    half = doubt.half_width(0.05 / len(others))
+    # Half of it may reach beyond what two such metrics can differ by.
+    most = 200 if task.metrics[0] in _FROM_MINUS_ONE else 100
+    low = max(comparison.difference - half, -most)
+    high = min(comparison.difference + half, most)
+    seeds = comparison.seeds
+    meant = f"other seeds and other texts; {seeds} seeds" if seeds > 1 else "other texts; one seed"
     found = (
         f"{best.shown}'s {task.metrics[0]} is {abs(comparison.difference):.1f} points "
         f"{'above' if comparison.difference >= 0 else 'below'} {first.shown}'s (95 % interval "
-        f"{low:+.1f} to {high:+.1f}, for other seeds and other texts; {comparison.seeds} seeds, "
-        f"{texts} texts)"
+        f"{low:+.1f} to {high:+.1f}, for {meant}, {len(best.labels)} texts)"
     )
     cheaper = min(best, first, key=lambda side: side.seconds)
-    if low > 0:
+    if low > 0 and seeds > 1:
         method, text = best.name, f"Use {best.shown}: {found}."
-    elif high < 0:
+    elif high < 0 and seeds > 1:
         method, text = baseline, f"Use {first.shown}: {found}."
     else:
         method = cheaper.name
-        wanted = _what_would_tell(best, first, comparison.seeds, high - low)
+        wanted = "more seeds" if doubt.mostly_of_seeds else "more texts to evaluate on"
         text = (
-            f"The data cannot tell {best.shown} from {first.shown}: {found}. Use {cheaper.shown}, "
-            f"the cheaper of the two; {wanted} would tell more."
+            f"{'The data' if seeds > 1 else 'One seed'} cannot tell {best.shown} from "
+            f"{first.shown}: {found}. Use {cheaper.shown}, the cheaper of the two; {wanted} would "
+            "tell more."
         )
     return Verdict(method, f"{text} {_spread(best, first, comparison.p_spread)}".strip())
 
@@ -85,7 +94,11 @@ class _Side:
     @cached_property
     def rows(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """Label and prediction of each text, by seed."""
-        return {seed: _read(run.folder) for seed, run in self.runs.items()}
+        found = {seed: read_predictions(run.folder) for seed, run in self.runs.items()}
+        for seed, one in found.items():
+            if one is None or one.labels is None:
+                raise RunError(f"no verdict: {self.runs[seed].folder} has no sound predictions")
+        return {seed: (one.labels, one.predicted[0]) for seed, one in found.items()}
 
     @property
     def labels(self) -> np.ndarray:
@@ -97,46 +110,59 @@ class _Side:
         """Mean time of training."""
         return mean(run.get("cost", "train_seconds") or 0.0 for run in self.runs.values())
 
-    def drawn(self, seeds: np.ndarray, texts: np.ndarray) -> float:
+    def mean_on(self, seeds: list[int], texts: np.ndarray) -> float:
         """Mean headline over `seeds`, in percent, on the texts at these positions."""
-        known = {}
-        for seed in set(seeds.tolist()):
-            labels, predicted = self.rows[seed]
-            try:
-                name = self.task.metrics[0]
-                known[seed] = score(name, predicted[texts], labels[texts], self.task)
-            except RunError:  # a correlation with what is constant
-                known[seed] = 0.0
-        return 100 * mean(known[seed] for seed in seeds.tolist())
+        return 100 * mean(self._score(seed, texts) for seed in seeds)
+
+    def _score(self, seed: int, texts: np.ndarray) -> float:
+        labels, predicted = self.rows[seed]
+        try:
+            return score(self.task.metrics[0], predicted[texts], labels[texts], self.task)
+        except RunError:  # a correlation with what is constant
+            return 0.0
 
 
-def _read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if "split" not in row]
-    return np.array([r["label"] for r in rows]), np.array([r["prediction"] for r in rows])
+@dataclass(frozen=True)
+class _Doubt:
+    """Variance of a difference of two means, in points squared, by where it comes from."""
+
+    of_seeds: float
+    of_texts: float
+    seeds: int
+    groups: int  # of texts
+
+    @property
+    def mostly_of_seeds(self) -> bool:
+        """Of one seed nothing is known."""
+        return self.seeds == 1 or self.of_seeds > self.of_texts
+
+    def half_width(self, level: float) -> float:
+        """Of the interval that misses the truth with probability `level`."""
+        total = self.of_seeds + self.of_texts
+        if total in (0, math.inf):
+            return total
+        parts = ((self.of_seeds, self.seeds), (self.of_texts, self.groups))
+        free = total**2 / sum(part**2 / (count - 1) for part, count in parts if part > 0)
+        return float(stats.t.isf(level / 2, free) * total**0.5)
 
 
-def _interval(ours: _Side, theirs: _Side, level: float) -> tuple[float, float]:
-    """Of ours - theirs, in points, by percentiles."""
-    rng = np.random.default_rng(0)
-    common = np.array(sorted(ours.values.keys() & theirs.values.keys()))
+def _doubt(ours: _Side, theirs: _Side) -> _Doubt:
+    """Of ours - theirs, over the seeds that both have."""
+    common = sorted(ours.values.keys() & theirs.values.keys())
     count = len(ours.labels)
-    differences = []
-    for _ in range(_RESAMPLES):
-        seeds, texts = rng.choice(common, len(common)), rng.integers(0, count, count)
-        differences.append(ours.drawn(seeds, texts) - theirs.drawn(seeds, texts))
-    low, high = np.quantile(differences, [level / 2, 1 - level / 2])
-    return float(low), float(high)
-
-
-def _what_would_tell(ours: _Side, theirs: _Side, seeds: int, width: float) -> str:
-    """Whether the seeds or the texts to evaluate on make the interval wide."""
-    pairs = [
-        ours.values[seed] - theirs.values[seed] for seed in ours.values if seed in theirs.values
-    ]
-    of_seeds = 2 * 1.96 * stdev(pairs) / math.sqrt(seeds) if seeds > 1 else math.inf
-    wide_by_seeds = of_seeds**2 > width**2 / 2
-    return "more seeds" if wide_by_seeds else "more texts to evaluate on"
+    for side in (ours, theirs):
+        for seed in common:
+            if not np.array_equal(side.rows[seed][0], ours.labels):
+                folder = side.runs[seed].folder
+                raise RunError(f"no verdict: {folder} was evaluated on other texts")
+    order = np.random.default_rng(0).permutation(count)
+    groups = np.array_split(order, min(_GROUPS, count)) if count > 1 else []
+    left = [np.setdiff1d(order, group) for group in groups]
+    without = [ours.mean_on(common, texts) - theirs.mean_on(common, texts) for texts in left]
+    of_texts = (len(groups) - 1) * float(np.var(without)) if groups else math.inf
+    by_seed = [ours.values[seed] - theirs.values[seed] for seed in common]
+    of_seeds = stdev(by_seed) ** 2 / len(common) if len(common) > 1 else 0.0
+    return _Doubt(of_seeds, of_texts, len(common), len(groups))
 
 
 def _spread(ours: _Side, theirs: _Side, p: float | None) -> str:
