@@ -8,7 +8,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from agwm import train
-from agwm.config import RunConfig, compose_config, differences
+from agwm.config import RunConfig, compose_config, config_hash, differences, run_dir
 from agwm.data.own import settled
 from agwm.errors import RunError, UserError, one_line
 from agwm.hub import settle_offline
@@ -44,18 +44,22 @@ def main(arguments: list[str] | None = None) -> int:
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command goes on", file=sys.stderr)
+        return 130
 
 
 def _compare(given: list[str]) -> int:
+    if option := next((argument for argument in given if argument.startswith("-")), None):
+        raise UserError(f"{option}: no such option; --dry-run, --help or key=value")
     values = dict(argument.partition("=")[::2] for argument in given)
     methods = values.get("method", _DEFAULTS["method"]).split(",")
-    if len(methods) < 2:
+    if len(set(methods)) < 2:
         raise UserError(f"method={methods[0]}: name two or more, method=vanilla,agwm")
     # One run of each method, to find the data and what its runs are called in the report.
     shared = [argument for argument in given if not argument.startswith(("method=", "seed="))]
     shared.append(f"sweep={values.get('sweep', _DEFAULTS['sweep'])}")
     configs = [settled(compose_config(*shared, f"method={method}")) for method in methods]
-    labels = ["+".join([c.method["name"], *differences(c)]) for c in configs]
     config = configs[0]
     settle_offline(config)
     if config.task.train is not None:
@@ -64,7 +68,7 @@ def _compare(given: list[str]) -> int:
     code = _run(["-m", *defaults, *given])
     if config.dry_run or code not in (0, 1):
         return code
-    _report(config, labels)
+    _report(configs)
     return code
 
 
@@ -95,7 +99,16 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _report(config: RunConfig, labels: list[str]) -> None:
+def _folders(config: RunConfig) -> list[Path]:
+    """Runs of `config` with any seed; those of a file before it was edited lie among them."""
+    from agwm.results.record import read_record
+
+    cell = config_hash(config, "seed")
+    found = sorted(run_dir(config).parent.glob("seed*"))
+    return [folder for folder in found if (read_record(folder) or {}).get("cell_hash") == cell]
+
+
+def _report(configs: list[RunConfig]) -> None:
     from rich.console import Console
 
     from agwm.report.build import report_on_runs
@@ -106,19 +119,22 @@ def _report(config: RunConfig, labels: list[str]) -> None:
     from agwm.report.verdict import judge
     from agwm.results.card import write_card
 
+    config = configs[0]
+    baseline = "+".join([config.method["name"], *differences(config)])
     folder = Path(config.runs_dir, config.sweep, config.task.name)
-    records = read_records([folder / config.model.name])
-    report = report_on_runs(records, labels[0], published=False)
+    records = read_records([run for config in configs for run in _folders(config)])
+    report = report_on_runs(records, baseline, published=False)
     console = Console()
     print_report(report, console)
-    for file in write_report(report, make_plots(report.blocks, labels[0]), folder / "report"):
+    for file in write_report(report, make_plots(report.blocks, baseline), folder / "report"):
         console.print(f"{file}", soft_wrap=True, highlight=False, markup=False)
     for run in records.ok:
         write_card(run.folder)  # with the spread over the seeds, known only now
-    runs = [r for r in records.ok if r.cell.method in labels and r.cell.n_train == config.n_train]
-    verdict = judge(runs, labels[0], config.task)
+    verdict = judge(records.ok, baseline, config.task)
     console.print(f"\n{verdict.text}", highlight=False, markup=False)
-    chosen = min((r for r in runs if r.cell.method == verdict.method), key=lambda run: run.seed)
+    chosen = min(
+        (r for r in records.ok if r.cell.method == verdict.method), key=lambda run: run.seed
+    )
     if (chosen.folder / "model").is_dir():
         console.print(f"model: {chosen.folder / 'model'}", soft_wrap=True, highlight=False)
 

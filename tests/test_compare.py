@@ -47,9 +47,30 @@ def test_a_key_for_all_runs_names_them_as_the_report_does(called):
     assert "joint's accuracy is" in out
 
 
+def test_runs_of_a_file_before_it_was_edited_are_not_reported(called, tmp_path):
+    given = [*RUN, "task=file", "task.train=reviews.csv", "method=vanilla,joint"]
+    assert called(*given, "seed=0,1")[0] == 0
+    with (tmp_path / "reviews.csv").open("a", newline="") as file:
+        csv.writer(file).writerows([("the dog and the cat", "dog"), ("a cat", "cat")])
+    code, out, err = called(*given, "seed=2,3")
+    assert (code, err) == (0, "")
+    assert "; 2 seeds, " in out.replace("\n", " ")
+
+
+def test_an_interrupt_while_it_reports_ends_in_one_line(called, monkeypatch):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "_print_data", interrupted)
+    code, _, err = called(*RUN, "task=file", "task.train=reviews.csv")
+    assert code == 130 and err == "error: interrupted; the same command goes on\n"
+
+
 MISTAKES = {
     "no file": (["task=file"], "task.train=None: must be a file"),
     "one method": (["task=file", "task.train=reviews.csv", "method=agwm"], "name two or more"),
+    "one method twice": (["method=agwm,agwm"], "name two or more"),
+    "option of train": (["task=file", "-m"], "-m: no such option; --dry-run, --help or key"),
     "unknown method": (["method=vanilla,magic"], "method=magic: no such method"),
     "unknown key": (["optim.rate=1"], "optim.rate=1: no such key"),
 }
