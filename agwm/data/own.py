@@ -39,6 +39,7 @@ def _settled(task: Task) -> Task:
     columns = _text_columns(task, rows[0])
     label = task.label or _label_column(path, rows[0], columns)
     require(label in rows[0], "task.label", label, f"a column of {path}: {', '.join(rows[0])}")
+    require(label not in columns, "task.label", label, "another column than the text's")
     names = [label_name(row.get(label)) for row in rows]
     kind = task.kind or _kind(task, [name for name in names if name])
     labels = _labels(task, path, label, names) if kind == "classification" else None
@@ -64,10 +65,13 @@ def load_own(task: Task, split: str) -> Examples:
         UserError: naming the row of a text or label that is none, or of a class that is too small.
     """
     train = split == "train"
+    path = task.train if train or task.validation is None else task.validation
+    examples = to_examples(_rows(path), task, path)
+    if task.labels is None and len(set(examples.labels)) == 1:
+        number = examples.labels[0]
+        raise UserError(f"{path}: holds one number alone, {number:g}: nothing to rank or to learn")
     if task.validation is not None:
-        path = task.train if train else task.validation
-        return to_examples(_rows(path), task, path)
-    examples = to_examples(_rows(task.train), task, task.train)
+        return examples
     held_out = _held_out(examples, task)
     return examples.take([row for row in range(len(examples)) if (row in held_out) != train])
 
@@ -89,13 +93,16 @@ def _stem(path: Path) -> str:
 def _text_columns(task: Task, row: dict[str, Any]) -> list[str]:
     path = task.train
     if task.text is not None:
-        columns = [task.text] if isinstance(task.text, str) else list(task.text)
+        given = task.text if isinstance(task.text, list) else [task.text]
+        require(len(given) in (1, 2), "task.text", given, "a column or [a,b], a pair's")
+        columns = [str(column) for column in given]
         for column in columns:
             require(column in row, "task.text", column, f"a column of {path}: {', '.join(row)}")
         return columns
-    if found := usual_columns(row):
+    unlabelled = [name for name in row if name != task.label]
+    if found := usual_columns(unlabelled):
         return found
-    others = [name for name in row if name != task.label and name.lower() not in _LABELS]
+    others = [name for name in unlabelled if name.lower() not in _LABELS]
     if len(others) == 1:
         return others
     raise UserError(f"{path}: which column holds the text? task.text=COLUMN, of {', '.join(row)}")
@@ -134,10 +141,13 @@ def _number(name: str) -> float:
 def _labels(task: Task, path: Path, column: str, names: list[str]) -> list[str]:
     """Names of the classes in the order of their codes: as given, else sorted."""
     if task.labels is not None:
-        return [label_name(name) for name in task.labels]
+        # The configuration writes true as True.
+        truth = {"True": "true", "False": "false"} if {"true", "false"} & set(names) else {}
+        return [truth.get(name, label_name(name)) for name in task.labels]
     found = set(filter(None, names))
     if len(found) < 2:
-        raise UserError(f"{path}: column {column!r} holds one label alone: {', '.join(found)!r}")
+        alone = f"one label alone: {found.pop()!r}" if found else "no labels"
+        raise UserError(f"{path}: column {column!r} holds {alone}; two are needed")
     if len(found) > len(names) / 2:
         raise UserError(
             f"{path}: column {column!r} holds {len(found)} different labels in {len(names)} rows; "
@@ -183,8 +193,12 @@ def _held_out(examples: Examples, task: Task) -> set[int]:
     chosen: set[int] = set()
     for stratum, found in sorted(groups.items()):
         if len(found) < 2:
-            row = examples.ids[found[0][0]]
-            name = task.labels[stratum] if task.labels else examples.labels[found[0][0]]
+            if task.labels is None:
+                raise UserError(
+                    f"{task.train}: too few different texts to hold some out of each fifth of the "
+                    "numbers; add more, or give task.validation"
+                )
+            row, name = examples.ids[found[0][0]], task.labels[stratum]
             raise UserError(
                 f"{task.train}, row {row}: {name!r} stands beside one text alone, which cannot be "
                 "both learned from and tested on; correct it, add more, or give task.validation"

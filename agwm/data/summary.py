@@ -1,11 +1,13 @@
 """What the data looks like, and what of it is suspicious."""
 
+import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from agwm.config import Task
@@ -87,6 +89,12 @@ def _class_remarks(task: Task, train: Examples, evaluation: Examples) -> list[st
     untested = [name for name, (_, tested) in classes.items() if tested == 0]
     if untested:
         remarks.append(f"labels without a text to evaluate them on: {', '.join(untested)}")
+    alike = defaultdict(list)
+    for name in classes:
+        alike["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            remarks.append(f"labels that differ by case or spaces alone: {', '.join(names)}")
     if len(evaluation) < _FEW_EVALUATED:
         worth = f": one is worth {100 / len(evaluation):.1f} points of accuracy" if classes else ""
         remarks.append(
@@ -140,20 +148,24 @@ def _named(examples: Examples, indices: list[int]) -> str:
 
 def print_data(summary: DataSummary, path: str) -> None:
     """What was found in a user's own file, and what is suspicious in it."""
-    table = Table(title=path, title_justify="left")
+    table = Table()
     for name in (" ", "train", "held out" if summary.held_out else "validation"):
         table.add_column(name, justify="left" if name == " " else "right")
     table.add_row("texts" if len(summary.columns) == 1 else "pairs", *_counts(summary))
     for name, counts in (summary.classes or {}).items():
-        table.add_row(f"  {name}", *map(str, counts))
+        table.add_row(Text(f"  {name}"), *map(str, counts))  # not markup, whatever is in it
     console = Console()
+    console.print(path, soft_wrap=True, highlight=False, markup=False)
     console.print(table)
     if summary.numbers is not None:
         values = ", ".join(f"{name} {value:.4g}" for name, value in summary.numbers.items())
         console.print(f"labels are numbers: {values}", highlight=False)
     lengths = ", ".join(f"{name} {count}" for name, count in summary.tokens.items())
+    metric = summary.metric
+    if metric == "f1":  # of the second label, which an alphabet has chosen
+        metric += f" of {list(summary.classes)[1]!r} (task.labels= orders them)"
     facts = [
-        f"text: {', '.join(summary.columns)}; label: {summary.label}; metric: {summary.metric} "
+        f"text: {', '.join(summary.columns)}; label: {summary.label}; metric: {metric} "
         "(task.text=, task.label=, task.kind= and task.metrics= change that)",
         f"tokens: {lengths}; {summary.truncated} cut",
     ]

@@ -146,12 +146,12 @@ def text_columns(
     return texts
 
 
-def usual_columns(row: Row) -> list[str] | None:
-    """Columns of one text, or of two, by the names that they often have; None if there are none."""
-    known = {name.lower(): name for name in row}
-    for names in (*_PAIRS, *((name,) for name in _SINGLE)):
-        if all(name in known for name in names):
-            return [known[name] for name in names]
+def usual_columns(names: Iterable[str]) -> list[str] | None:
+    """Those of one text, or of two, that are often called so; None if there are none."""
+    known = {name.lower(): name for name in names}
+    for usual in (*_PAIRS, *((name,) for name in _SINGLE)):
+        if all(name in known for name in usual):
+            return [known[name] for name in usual]
     return None
 
 

@@ -163,7 +163,17 @@ NUMBERS = [(f"t{number}", number / 2) for number in range(30)]
 REFUSED = {
     "unknown column": (TWENTY, ["task.text=body"], "text=body: must be a column of .*: text, l"),
     "unknown label column": (TWENTY, ["task.label=y"], "task.label=y: must be a column"),
+    "label column as the text": (TWENTY, ["task.text=label", "task.label=label"], "another col"),
+    "no column": (TWENTY, ["task.text=5"], "task.text=5: must be a column of"),
+    "three texts": (TWENTY, ["task.text=[text,text,text]"], "a column or .a,b., a pair's"),
     "one label": (classes(a=5), [], "one label alone: 'a'"),
+    "no labels": ([("a", ""), ("b", " ")], [], "column 'label' holds no labels; two are needed"),
+    "one number": ([(f"t{i}", 0.5) for i in range(30)], [], "reviews.csv: holds one number alone"),
+    "few texts of numbers": (
+        [(f"t{i // 6}", i / 4) for i in range(30)],
+        [],
+        "too few different texts to hold some out",
+    ),
     "too many": ([(f"t{i}", f"l{i}") for i in range(9)], [], "9 different labels in 9 rows"),
     "empty label": ([*TWENTY, ("x", " ")], [], "row 21: label is ' ', not one of a, b"),
     "rare label": ([*TWENTY, ("x", "c")], [], "row 21: 'c' stands beside one text alone"),
@@ -183,6 +193,35 @@ def test_what_is_impossible_is_refused_with_its_row(own, rows, overrides, messag
     with pytest.raises(UserError, match=message) as error:
         split(own(rows, *overrides))
     assert "\n" not in str(error.value)
+
+
+def test_one_number_to_evaluate_on_is_refused_before_training(own, tmp_path):
+    other = write(tmp_path / "dev.csv", [("x", 0.5), ("y", 0.5)])
+    with pytest.raises(UserError, match=r"dev.csv: holds one number alone, 0.5"):
+        split(own(NUMBERS, f"task.validation={other}"))
+
+
+def test_the_column_of_the_label_is_no_text_though_it_has_the_name_of_one(own):
+    rows = [(f"said {i}", "ab"[i % 2]) for i in range(8)]
+    task = own(rows, "task.label=text", header=("body", "text")).task
+    assert (task.columns, task.label) == (["body"], "text")
+
+
+def test_several_labels_of_one_text_are_refused_with_their_row(compose, tmp_path):
+    rows = [{"text": f"t{number}", "label": [number % 2]} for number in range(8)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = settled(compose("task=file", f"task.train={tmp_path / 'a.jsonl'}"))
+    with pytest.raises(UserError, match=r"row 1: label is \[0\], not a name or a number"):
+        load_own(config.task, "train")
+
+
+def test_labels_that_are_true_or_false_can_be_ordered(compose, tmp_path):
+    rows = [{"text": f"t{number}", "label": number % 2 == 0} for number in range(8)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = f"task.train={tmp_path / 'a.jsonl'}"
+    config = settled(compose("task=file", file, "task.labels=[true,false]"))
+    assert config.task.labels == ["true", "false"]
+    assert Counter(load_own(config.task, "train").labels) == {0: 3, 1: 3}
 
 
 def test_a_text_that_is_none_is_refused_with_its_row(compose, tmp_path):

@@ -46,6 +46,23 @@ def test_numbers_are_described(summary):
     assert found.numbers == pytest.approx({"min": 0, "mean": 0.5, "max": 1, "std": 0.125**0.5})
 
 
+def test_f1_says_of_which_label_it_is(summary, capsys):
+    rows = [(f"text {number}", ("fraud", "legal")[number % 2]) for number in range(20)]
+    print_data(summary(rows, rows, "task.metrics=[f1]"), "reviews.csv")
+    assert "f1 of 'legal' (task.labels= orders them)" in capsys.readouterr().out
+    print_data(summary(rows, rows, "task.metrics=[f1]", "task.labels=[legal,fraud]"), "reviews.csv")
+    assert "f1 of 'fraud'" in capsys.readouterr().out
+
+
+def test_names_are_printed_as_they_stand(summary, capsys):
+    rows = [(f"text {number}", ("[red]", "[/b]")[number % 2]) for number in range(20)]
+    path = f"{'long/' * 30}data[1].csv"
+    print_data(summary(rows, rows), path)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == path
+    assert any("[red]" in line for line in printed) and any("[/b]" in line for line in printed)
+
+
 SUSPICIOUS = {
     "repeated": ([*ROWS, ROWS[3]], [], "training texts that repeat an earlier one: 1, row 21"),
     "two labels": ([*ROWS, (ROWS[3][0], "a")], [], "with more than one label: 1, row 21"),
@@ -62,6 +79,11 @@ SUSPICIOUS = {
         ROWS,
         [("x", "a"), ("y", "b")],
         "2 texts to evaluate on: one is worth 50.0 points",
+    ),
+    "labels alike": (
+        [*ROWS, *((f"more {number}", "A") for number in range(3))],
+        [],
+        "labels that differ by case or spaces alone: A, a",
     ),
 }
 
