@@ -1,6 +1,7 @@
 """The model card: what a model is, what it was made of, and how far its figure can be trusted."""
 
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from statistics import mean, stdev
@@ -27,6 +28,7 @@ def write_card(folder: Path) -> Path | None:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
+    environment.filters["plain"] = _plain
     text = environment.from_string(source).render(
         header=_header(config),
         record=record,
@@ -40,6 +42,11 @@ def write_card(folder: Path) -> Path | None:
     path = folder / "model" / "README.md"
     write_atomically(path, text)
     return path
+
+
+def _plain(text: str) -> str:
+    """What a user's file says, on one line, with all that Markdown or HTML gives a meaning to."""
+    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", " ".join(text.split()))
 
 
 def _header(config: dict[str, Any]) -> str:

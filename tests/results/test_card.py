@@ -56,3 +56,20 @@ def test_a_card_knows_the_seeds_that_have_finished_beside(finished):
 
 def test_a_run_that_kept_no_model_gets_no_card(finished):
     assert write_card(finished(0, "save_model=false")) is None
+
+
+def test_names_from_a_file_break_neither_table_nor_list(tiny_run, tmp_path):
+    path = tmp_path / "reviews.csv"
+    with path.open("w", newline="") as file:
+        names = ("two\nlines", "<b>*bold*</b>")
+        rows = [(f"text {number}", names[number % 2]) for number in range(20)]
+        csv.writer(file).writerows([("text", "label"), *rows])
+    file = f"task.train={path}"
+    run = ("task=file", "n_train=null", "method=vanilla", file, f"task.validation={path}")
+    _, folder = tiny_run(*run)
+    _, body = split(write_card(folder))
+    assert "| two lines | 10 | 10 |" in body
+    assert r"| \<b\>\*bold\*\</b\> | 10 | 10 |" in body
+    assert r"the labels \<b\>\*bold\*\</b\>, two lines," in body
+    # It was trained on these very texts, and a remark says so.
+    assert "no training has seen" not in body and "20 texts of a file of their own" in body
