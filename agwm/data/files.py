@@ -72,7 +72,10 @@ def parse_lines(lines: Iterable[str], kind: str, origin: str) -> Iterator[dict[s
     try:
         yield from _jsonl(lines, origin) if kind == "jsonl" else _csv(lines, kind, origin)
     except UnicodeDecodeError as error:
-        raise UserError(f"{origin}: not UTF-8 ({error.reason} at byte {error.start})") from error
+        wrong = error.object[error.start : error.start + 1]  # of a block: it knows no line
+        raise UserError(
+            f"{origin}: not UTF-8 ({error.reason} {wrong!r}); save it as UTF-8"
+        ) from error
 
 
 def _jsonl(lines: Iterable[str], origin: str) -> Iterator[dict[str, Any]]:
@@ -96,6 +99,11 @@ def _csv(lines: Iterable[str], kind: str, origin: str) -> Iterator[dict[str, Any
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise UserError(f"{origin}: its header has {', '.join(map(repr, twice))} twice")
+        if len(names) == 1 and (other := next((sign for sign in ";\t" if sign in names[0]), None)):
+            raise UserError(
+                f"{origin}: the cells of its header stand apart by {other!r}; save it with commas, "
+                "or as .tsv with tabs"
+            )
         for row in reader:
             if None in row or None in row.values():
                 raise UserError(f"{origin}, line {reader.line_num}: not {len(names)} cells")

@@ -101,6 +101,14 @@ BROKEN = {
     "JSON number": ("train.jsonl", b"7\n", "line 1: not a JSON object but '7"),
     "latin-1 jsonl": ("train.jsonl", '{"a": "é"}\n'.encode("latin-1"), "not UTF-8"),
     "latin-1 csv": ("train.csv", "sentence,label\né,1\n".encode("latin-1"), "not UTF-8"),
+    # Read in blocks, whose bytes are not those of the file.
+    "latin-1 far down": (
+        "train.csv",
+        ("sentence,label\n" + "ab,1\n" * 9000 + "é,1\n").encode("latin-1"),
+        r"not UTF-8 \(invalid continuation byte b'\\xe9'\); save it as UTF-8",
+    ),
+    "semicolons": ("train.csv", b"sentence;label\nwell, yes;1\n", "stand apart by ';'; save it"),
+    "tabs in csv": ("train.csv", b"sentence\tlabel\nab\t1\n", "or as .tsv with tabs"),
     "not gzip": ("train.jsonl.gz", b'{"a": 1}\n', "cannot be read"),
     "truncated gzip": ("train.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99)[:-9], "cannot be read"),
     "damaged gzip": (
