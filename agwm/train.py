@@ -83,12 +83,12 @@ def _describe(folder: Path) -> None:
     from agwm.report.run_page import write_run_page
     from agwm.results.card import write_card
 
-    for write in (write_card, write_run_page):
+    for name, write in {"model card": write_card, "page": write_run_page}.items():
         try:
             write(folder)
         except Exception as error:
-            what = f"{write.__name__}: {type(error).__name__}: {one_line(error)}"
-            print(f"warning: {folder}: card or page missing ({what})", file=sys.stderr)
+            what = f"{type(error).__name__}: {one_line(error)}"
+            print(f"warning: {folder}: its {name} was not written ({what})", file=sys.stderr)
 
 
 @contextmanager

@@ -122,12 +122,17 @@ def data(scratch):
         (scratch / "glue" / "sst2" / f"{split}.jsonl").write_text("\n".join(rows))
 
 
+def put_texts(folder):
+    """The files of labelled and new texts that pages speak of."""
+    shutil.copytree(root() / "docs", folder / "docs", ignore=shutil.ignore_patterns("*.md"))
+    for name in ("reviews.csv", "new.csv", "test.csv"):
+        shutil.copy(folder / "docs" / "later.csv", folder / name)
+
+
 @pytest.fixture
 def own(scratch):
-    """The files of labelled and new texts that pages speak of."""
-    shutil.copytree(root() / "docs", scratch / "docs", ignore=shutil.ignore_patterns("*.md"))
-    for name in ("reviews.csv", "new.csv", "test.csv"):
-        shutil.copy(scratch / "docs" / "later.csv", scratch / name)
+    """The working directory, with texts."""
+    put_texts(scratch)
     return scratch
 
 
@@ -150,8 +155,9 @@ def run_main(command, capsys):
     return code, capsys.readouterr()
 
 
-def train(command, cli):
+def train(command, cli, tmp_path):
     """Composed and checked as for a run, which is not started."""
+    put_texts(tmp_path)
     code, out, err = cli(*command.arguments, "--dry-run")
     if command.printed is not None:
         assert (out + err).strip() == command.printed

@@ -213,5 +213,5 @@ def test_metrics_fit_the_labels():
     assert "f1" not in metric_names([], LABELS)
     with pytest.raises(UserError, match="metrics=f1: must be one of accuracy"):
         metric_names(["f1"], LABELS)
-    with pytest.raises(UserError, match="metrics=accuracy: must be one of spearman, pearson"):
+    with pytest.raises(UserError, match="metrics=accuracy: must be one of pearson, spearman"):
         metric_names(["accuracy"], None)

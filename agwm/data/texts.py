@@ -147,12 +147,13 @@ def text_columns(
 
 
 def usual_columns(names: Iterable[str]) -> list[str] | None:
-    """Those of one text, or of two, that are often called so; None if there are none."""
+    """Those of a pair, or the one of a text, that are often called so; None where none stands out."""
     known = {name.lower(): name for name in names}
-    for usual in (*_PAIRS, *((name,) for name in _SINGLE)):
+    for usual in _PAIRS:
         if all(name in known for name in usual):
             return [known[name] for name in usual]
-    return None
+    found = [known[name] for name in _SINGLE if name in known]
+    return found if len(found) == 1 else None
 
 
 def _may_be_text(name: str, value: Any, label: str | None) -> bool:

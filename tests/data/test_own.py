@@ -58,6 +58,12 @@ def test_columns_are_found_by_their_names(own, header, columns, label):
     assert (task.columns, task.label) == (columns, label)
 
 
+def test_two_columns_that_may_hold_the_text_are_asked_about(own):
+    rows = [[f"a {row}", f"b {row}", "ab"[row % 2]] for row in range(8)]
+    with pytest.raises(UserError, match="task.text=COLUMN, of review, comment, label"):
+        own(rows, header=["review", "comment", "label"])
+
+
 def test_columns_that_are_named_win(own):
     rows = [[f"a{i}", f"b{i}", f"c{i}", "xy"[i % 2]] for i in range(8)]
     task = own(rows, "task.text=[c,a]", "task.label=stars", header=["a", "text", "c", "stars"]).task
