@@ -49,12 +49,12 @@ def test_a_key_for_all_runs_names_them_as_the_report_does(called):
 
 def test_runs_of_a_file_before_it_was_edited_are_not_reported(called, tmp_path):
     given = [*RUN, "task=file", "task.train=reviews.csv", "method=vanilla,joint"]
-    assert called(*given, "seed=0,1")[0] == 0
+    assert called(*given, "seed=0")[0] == 0
     with (tmp_path / "reviews.csv").open("a", newline="") as file:
         csv.writer(file).writerows([("the dog and the cat", "dog"), ("a cat", "cat")])
-    code, out, err = called(*given, "seed=2,3")
+    code, out, err = called(*given, "seed=1")
     assert (code, err) == (0, "")
-    assert "; 2 seeds, " in out.replace("\n", " ")
+    assert "one seed" in out.replace("\n", " ")
 
 
 def test_an_interrupt_while_it_reports_ends_in_one_line(called, monkeypatch):

@@ -94,9 +94,9 @@ def _texts(row: dict[str, Any], task: Task, origin: str, number: int) -> tuple[s
 
 def _label(row: dict[str, Any], task: Task, origin: str, number: int) -> int | float:
     given = row.get(task.label or "label")
-    if isinstance(given, list | dict | bytes):
-        raise UserError(f"{origin}, row {number}: label is {given!r}, not a name or a number")
     if task.train is not None and task.labels is not None:
+        if isinstance(given, list | dict | bytes):
+            raise UserError(f"{origin}, row {number}: label is {given!r}, not a name or a number")
         if (name := label_name(given)) in task.labels:
             return task.labels.index(name)
         known = ", ".join(task.labels)

@@ -147,7 +147,7 @@ def text_columns(
 
 
 def usual_columns(names: Iterable[str]) -> list[str] | None:
-    """Those of a pair, or the one of a text, that are often called so; None where none stands out."""
+    """Those of a pair, or the one of a text, by their usual names; None where none stands out."""
     known = {name.lower(): name for name in names}
     for usual in _PAIRS:
         if all(name in known for name in usual):

@@ -60,7 +60,7 @@ def test_columns_are_found_by_their_names(own, header, columns, label):
 
 def test_two_columns_that_may_hold_the_text_are_asked_about(own):
     rows = [[f"a {row}", f"b {row}", "ab"[row % 2]] for row in range(8)]
-    with pytest.raises(UserError, match="task.text=COLUMN, of review, comment, label"):
+    with pytest.raises(UserError, match=r"task\.text=COLUMN, of review, comment, label"):
         own(rows, header=["review", "comment", "label"])
 
 
