@@ -338,3 +338,13 @@ def test_the_seeds_of_the_report_page_are_computed_right():
         )
         effect = optimize.brentq(lambda e, n=n: paired_power(e, n) - 0.8, 0.1, 10)
         assert float(powerful[:-2]) == pytest.approx(effect, abs=0.006)
+
+
+def test_every_tick_of_the_peers_page_names_a_test():
+    head, *found = rows("docs/peers.md", "feature")
+    ours, test = head.index("agwm"), head.index("test")
+    assert len(found) > 20
+    for row in found:
+        files = re.findall(r"`(tests/[\w/]+\.py)`", row[test])
+        assert len(row) == len(head) and bool(row[ours]) == bool(files), row[0]
+        assert all((root() / file).is_file() for file in files), row[0]

@@ -97,9 +97,8 @@ def run(peer: str, seed: int, given: argparse.Namespace) -> dict:
         accuracy: dict[str, list[float]] = {}
         for file in sorted(Path(folder).rglob("record.json")):
             record = json.loads(file.read_text(encoding="utf-8"))
-            accuracy.setdefault(f"{peer}: {record['method']}", []).append(
-                record["metrics"]["accuracy"]
-            )
+            values = accuracy.setdefault(f"{peer}: {record['method']}", [])
+            values.append(100 * record["metrics"]["accuracy"])
         if not accuracy:
             accuracy[peer] = [float(done.stdout.rpartition("accuracy")[2])]
     return {
