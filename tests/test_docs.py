@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from dataclasses import dataclass, replace
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from inspect import signature
 from itertools import pairwise
@@ -163,9 +163,8 @@ def train(command, cli, tmp_path):
         assert (out + err).strip() == command.printed
         return
     launcher = re.search(r"hydra/launcher=agwm_(\w+)", " ".join(command.arguments))
-    modules = {"slurm": "submitit_launcher", "ray": "ray_launcher"}
-    missing = launcher and find_spec(f"hydra_plugins.hydra_{modules[launcher.group(1)]}") is None
-    if missing:
+    packages = {"slurm": "hydra-submitit-launcher", "ray": "hydra-ray-launcher"}
+    if launcher and not [*metadata.distributions(name=packages[launcher.group(1)])]:
         assert code == 2 and f"pip install 'agwm[{launcher.group(1)}]'" in err
         return
     assert code == 0, err
