@@ -1,6 +1,7 @@
 """One iteration of the bilevel search: W on an inner batch, alpha on an outer one. Plain torch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 
 import torch
@@ -17,7 +18,7 @@ from agwm.numerics.distributed import average
 from agwm.numerics.hypergradient import Tensors
 from agwm.numerics.optim import clip
 from agwm.numerics.precondition import adam_denominator, tensor_rms
-from agwm.numerics.rng import seeded
+from agwm.numerics.rng import DrawnOnce, seeded
 
 Batch = Mapping[str, Tensor]  # input_ids, attention_mask, ..., labels
 
@@ -60,6 +61,7 @@ class SearchStep:
         self.step = 0
         self.backward_passes = 0
         self.zero_directions = 0
+        self._inner_masks: AbstractContextManager = nullcontext()
         self._start: list[Tensor] = []  # W before its step; kept, as new memory is slow to come by
         self.alpha = alpha_parameters(model)
         self.weights = {
@@ -89,6 +91,8 @@ class SearchStep:
         start = state = None
         if rollback or (implicit and settings.fd_center == "w"):
             start = self._copy_weights()
+        if implicit and settings.shared_masks and _worth_keeping(inner):
+            self._inner_masks = DrawnOnce()
         if rollback:
             state = {weight: deepcopy(own) for weight, own in optimizer.state.items()}
 
@@ -108,6 +112,7 @@ class SearchStep:
                 # The released roll-back restores a state that was empty before the first step.
                 optimizer.state.clear()
             self._step_weights(inner, "again", optimizer)
+        self._inner_masks = nullcontext()
         self.step += 1
         return logged
 
@@ -118,10 +123,11 @@ class SearchStep:
         """
         names = [*self.weights, *self.alpha]
         turns = iter(other_masks)
+        masks = self._inner_masks if mask == "inner" else nullcontext()
 
         def loss(weights: Tensors, alpha: Tensors) -> Tensor:
             values = dict(zip(names, [*weights, *alpha], strict=True))
-            with seeded(self.seed(self.step, next(turns, mask))):
+            with seeded(self.seed(self.step, next(turns, mask))), masks:
                 return functional_call(self.model, values, kwargs=dict(batch)).loss
 
         return loss
@@ -268,6 +274,14 @@ class SearchStep:
         # The same in all processes of a group, so that a bad number stops every one at one place.
         if not value.isfinite():
             raise RunError(f"{self.name}, step {self.step}: the {what} is {value.item()}")
+
+
+def _worth_keeping(batch: Batch) -> bool:
+    """Whether it takes longer to draw the masks of `batch` again than to look out for them.
+
+    On a CPU, where a generator draws number by number, from about a thousand tokens on.
+    """
+    return all(t.is_cpu for t in batch.values()) and max(t.numel() for t in batch.values()) >= 1000
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from draws import CountedDraws
 from lightning.pytorch import Callback
 from search_harness import OPTIM, fit, mixed_model, settings
 from torch import nn
@@ -11,6 +12,7 @@ from agwm.config import Optim
 from agwm.errors import RunError
 from agwm.models.mixed import alpha_parameters, mixed_linears
 from agwm.numerics import hypergradient as hg
+from agwm.training import search_step
 from agwm.training.search import BilevelSearchModule
 from agwm.training.search_step import SearchStep
 
@@ -254,3 +256,31 @@ def test_a_model_may_change_its_precision_between_steps(loaded):
         optimizers = [torch.optim.SGD(p.values(), lr=0.1) for p in (search.weights, search.alpha)]
         search(batch["inner"], batch["outer"], optimizers)
     assert search.zero_directions == 0 and search.step == 2
+
+
+@pytest.mark.parametrize(
+    ("preset", "passes", "distinct"),
+    [("paper", 4, 2), ("released", 5, 5), ("rollback", 5, 2), ("first_order", 2, 2)],
+)
+def test_masks_of_large_inner_batches_are_drawn_once(loaded, monkeypatch, preset, passes, distinct):
+    """Same weights, same alpha, bit for bit; fewer draws where passes share their masks."""
+
+    def states(worth):
+        monkeypatch.setattr(search_step, "_worth_keeping", lambda batch: worth)
+        with CountedDraws() as counted:
+            module = searched(loaded, preset, steps=2)
+        return [value.clone() for value in module.model.state_dict().values()], counted.draws
+
+    (drawn, all_draws), (kept, fewer) = states(False), states(True)
+    assert all(torch.equal(a, b) for a, b in zip(drawn, kept, strict=True))
+    assert fewer * passes == all_draws * distinct > 0
+
+
+def test_batches_are_large_from_a_thousand_tokens_on(loaded):
+    def kept(size):
+        return search_step._worth_keeping(
+            {"labels": torch.zeros(8), "input_ids": torch.zeros(8, size)}
+        )
+
+    assert kept(125)
+    assert not kept(124)
