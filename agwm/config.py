@@ -100,6 +100,7 @@ class Optim:
     for_all_data: bool = False  # these figures are meant for the whole training data
     max_grad_norm: float = 1.0
     max_length: int = 128  # tokens
+    group_by_length: bool = False  # batches of texts of like length: less padding
 
     def __post_init__(self) -> None:
         require(0 <= self.lr < math.inf, "optim.lr", self.lr, "a number >= 0")

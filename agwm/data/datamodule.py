@@ -44,7 +44,13 @@ class Encoded(Dataset):
 
     def by_length(self) -> list[int]:
         """Indices, longest first, so that batches pad little and memory peaks at once."""
-        return sorted(range(len(self)), key=lambda index: -len(self.rows[index]["input_ids"]))
+        lengths = self.lengths
+        return sorted(range(len(self)), key=lambda index: -lengths[index])
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each text."""
+        return [len(row["input_ids"]) for row in self.rows]
 
 
 class GlueDataModule(LightningDataModule):
@@ -145,7 +151,8 @@ class GlueDataModule(LightningDataModule):
         **cycle: int,
     ) -> DataLoader:
         size = batch_size or self.optim.batch_size
-        sampler = StreamBatches(indices, size, self.seed, *purpose, **cycle)
+        lengths = self.encoded_train.lengths if self.optim.group_by_length else None
+        sampler = StreamBatches(indices, size, self.seed, *purpose, lengths=lengths, **cycle)
         # batch_size=None: the sampler gives whole batches.
         return DataLoader(self.encoded_train, batch_size=None, sampler=sampler)
 

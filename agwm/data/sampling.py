@@ -1,11 +1,13 @@
 """Which examples, in which order: index arithmetic on named random streams."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torch.utils.data import Sampler
 
 from agwm.errors import UserError
 from agwm.seeding import stream
+
+_GROUP = 8  # batches among which texts are sorted by length
 
 
 def subsample(num_examples: int, keep: int | None, seed: int) -> list[int]:
@@ -49,6 +51,10 @@ class StreamBatches(Sampler[list[int]]):
     epoch is found from its number alone, so that nothing has to be saved to resume. With
     `epoch_batches` of another loader, passes run on across epochs: the outer batches cycle at
     their own pace. Each batch is given `hold` times.
+
+    With `lengths`, of all examples by index, texts of like length come together: each group of
+    eight batches of the same permutation is sorted before it is cut, and the batches of a pass are
+    put in an order of their own.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class StreamBatches(Sampler[list[int]]):
         *purpose: str | int,
         epoch_batches: int | None = None,
         hold: int = 1,
+        lengths: Sequence[int] | None = None,
     ) -> None:
         self.indices = indices
         self.batch_size = batch_size
@@ -67,6 +74,7 @@ class StreamBatches(Sampler[list[int]]):
         self.pass_batches = -(-len(indices) // batch_size)
         self.epoch_batches = self.pass_batches if epoch_batches is None else epoch_batches
         self.hold = hold
+        self.lengths = lengths
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -78,11 +86,24 @@ class StreamBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         start = self.epoch * self.epoch_batches
-        order, order_of = [], None
+        batches, batches_of = [], None
         for batch in range(start, start + self.epoch_batches):
             number, position = divmod(batch // self.hold, self.pass_batches)
-            if number != order_of:
-                order = stream(self.seed, *self.purpose, number).permutation(len(self.indices))
-                order_of = number
-            first = position * self.batch_size
-            yield [self.indices[i] for i in order[first : first + self.batch_size]]
+            if number != batches_of:
+                batches, batches_of = self._batches(number), number
+            yield batches[position]
+
+    def _batches(self, number: int) -> list[list[int]]:
+        """The batches of pass `number`."""
+        draws = stream(self.seed, *self.purpose, number)
+        order = [self.indices[i] for i in draws.permutation(len(self.indices))]
+        if self.lengths is None:
+            return _cut(order, self.batch_size)
+        groups = _cut(order, _GROUP * self.batch_size)
+        grouped = [i for group in groups for i in sorted(group, key=self.lengths.__getitem__)]
+        batches = _cut(grouped, self.batch_size)
+        return [batches[i] for i in draws.permutation(len(batches))]
+
+
+def _cut(indices: list[int], size: int) -> list[list[int]]:
+    return [indices[first : first + size] for first in range(0, len(indices), size)]

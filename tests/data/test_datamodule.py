@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -81,6 +82,19 @@ def test_a_batch_is_padded_to_its_own_longest_text_and_no_further(module, task):
     for batch in batches:
         assert batch["input_ids"].shape[1] == max(lengths(batch))
     assert len({batch["input_ids"].shape[1] for batch in batches}) > 1
+
+
+def test_grouped_by_length_the_same_texts_take_fewer_tokens(module):
+    def padded(grouped):
+        found = module(SINGLE)
+        found.optim = replace(OPTIM, group_by_length=grouped)
+        batches = list(found.train_dataloader())
+        labels = torch.cat([batch["labels"] for batch in batches])
+        return sum(batch["input_ids"].numel() for batch in batches), sorted(labels.tolist())
+
+    (many, labels), (few, same) = padded(False), padded(True)
+    assert few < 0.8 * many
+    assert same == labels
 
 
 def test_a_text_is_cut_at_the_longest_length(module):

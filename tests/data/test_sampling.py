@@ -139,3 +139,26 @@ def test_the_order_does_not_depend_on_what_others_draw():
     next(half)
     torch.rand(3)
     assert order() == expected and list(half) == expected[1:]
+
+
+def test_grouped_batches_hold_texts_of_like_length_and_every_text_once():
+    lengths = [(37 * i) % 101 for i in range(300)]
+    batches = StreamBatches(list(range(300)), 16, 0, "order", lengths=lengths)
+    first, second = epoch(batches, 0), epoch(batches, 1)
+    spread = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in first]
+    # 128 texts are sorted before they are cut: a batch spans an eighth of them, 101 / 8 at a guess.
+    assert sorted(spread)[len(spread) // 2] < 20
+    assert sorted(i for batch in first for i in batch) == list(range(300))
+    assert sorted(map(len, first)) == [12] + [16] * 18
+    assert first != second
+    longest = [max(lengths[i] for i in batch) for batch in first]
+    assert longest != sorted(longest)  # no course from short to long
+
+
+def test_grouping_draws_the_permutation_that_the_others_have():
+    """The first group holds the texts of the first eight batches."""
+    plain = epoch(StreamBatches(list(range(300)), 16, 0, "order"), 0)
+    grouped = epoch(StreamBatches(list(range(300)), 16, 0, "order", lengths=range(300)), 0)
+    first = {i for batch in plain[:8] for i in batch}
+    whole = [batch for batch in grouped if first.issuperset(batch)]
+    assert len(whole) == 8
