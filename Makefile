@@ -5,7 +5,7 @@ BIN := .venv/bin
 NAME ?= glue_minilm
 SLURM := slurmctld slurmd slurm-client munge
 
-.PHONY: help demo test test-slurm lint format sweep wheel clean
+.PHONY: help demo test nightly test-slurm lint format sweep wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -32,6 +32,9 @@ test-slurm: .venv/installed  ## install Slurm (Debian, as root) and run sweeps t
 	    || { echo "error: no Slurm here; as root: apt-get install $(SLURM)" >&2; exit 2; }
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[slurm]'
 	$(BIN)/python -m pytest -m slurm tests/slurm
+
+nightly: .venv/installed  ## what takes too long for every test run
+	$(BIN)/python -m pytest -n auto -m nightly
 
 lint: .venv/installed  ## style, imports and the direction of the imports
 	$(BIN)/ruff check .

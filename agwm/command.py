@@ -6,17 +6,18 @@ import warnings
 from collections.abc import Callable
 
 from agwm.errors import RunError, UserError
+from agwm.stopping import stoppable, stopped
 
 
 def exit_code(work: Callable[[], None]) -> int:
     """Do `work`; whatever it raises becomes one line on stderr.
 
     Returns:
-        0, 1 if the work failed, 2 for a mistake of the user, 130 if it was interrupted.
+        0, 1 if the work failed, 2 for a mistake of the user, 130 or 143 if it was stopped.
         HYDRA_FULL_ERROR=1 shows the traceback instead.
     """
     try:
-        with warnings.catch_warnings():
+        with stoppable(), warnings.catch_warnings():
             # What the libraries advise is for those who write code with them.
             warnings.simplefilter("ignore")
             work()
@@ -25,9 +26,8 @@ def exit_code(work: Callable[[], None]) -> int:
         # Whoever reads our output has had enough: nothing is to be flushed to it at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        return stopped(error)
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise

@@ -12,6 +12,7 @@ from agwm.config import RunConfig, compose_config, config_hash, differences, run
 from agwm.data.own import settled
 from agwm.errors import RunError, UserError, one_line
 from agwm.hub import settle_offline
+from agwm.stopping import stoppable, stopped
 
 _DEFAULTS = {"method": "vanilla,agwm", "seed": "range(0,5)", "sweep": "compare"}
 _HELP = """\
@@ -37,16 +38,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(_HELP, end="")
         return 0
     try:
-        return _compare(given)
+        with stoppable():
+            return _compare(given)
     except (UserError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("error: interrupted; the same command goes on", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        return stopped(error, "; the same command goes on")
 
 
 def _compare(given: list[str]) -> int:

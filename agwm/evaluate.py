@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agwm.atomic import write_atomically
 from agwm.command import exit_code
 from agwm.data.targets import Targets
 from agwm.data.texts import Row
 from agwm.errors import UserError
 from agwm.models.folder import read_folder
-from agwm.results.record import write_atomically
 from agwm.results.rows import check_free, check_rows_file, row_writer
 from agwm.scoring import Added, Job, add_arguments, classified, prepare
 

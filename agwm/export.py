@@ -5,10 +5,10 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from agwm.atomic import replacing
 from agwm.command import exit_code
 from agwm.errors import UserError
 from agwm.models.folder import ADAPTER, read_folder
-from agwm.results.record import replacing
 from agwm.results.rows import check_free
 
 _DESCRIPTION = """\

@@ -16,16 +16,16 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import nn
 
+from agwm.atomic import remove_partial, replacing, write_atomically
 from agwm.config import RunConfig, config_hash, differences
 from agwm.data.datamodule import GlueDataModule
 from agwm.data.summary import print_data, summarize
-from agwm.errors import UserError
 from agwm.method import Method
 from agwm.models.mixed import alpha_tensors
 from agwm.models.pretrained import load_pretrained
 from agwm.paths import root
 from agwm.results.loggers import log_summary, run_loggers
-from agwm.results.record import Record, git_state, read_record, versions, write_atomically
+from agwm.results.record import Record, git_state, read_record, versions
 from agwm.seeding import derive
 from agwm.training.checkpoints import Checkpoints
 from agwm.training.memory import keep_freed_memory, peak_memory
@@ -40,7 +40,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
     Args:
         config: checked.
         method: built from `config.method`.
-        folder: run directory; made if missing.
+        folder: run directory, held by this process (`agwm.results.claim`).
         hash_: of `config`, for the record.
 
     Raises:
@@ -56,10 +56,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
     transformers.utils.logging.disable_progress_bar()
     silence()
     keep_freed_memory()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"runs_dir={config.runs_dir}: {folder} cannot be made ({error})") from error
+    folder.mkdir(parents=True, exist_ok=True)
     if config.force and read_record(folder):
         # Again, and not on: what an earlier run left is not to be gone on from.
         rmtree(folder / Checkpoints.NAME, ignore_errors=True)
@@ -133,7 +130,8 @@ def _train_and_evaluate(
         model = method.run(runner)
     alpha = alpha_tensors(model)
     if alpha:
-        save_file(alpha, folder / "alpha.safetensors")
+        with replacing(folder / "alpha.safetensors") as temporary:
+            save_file(alpha, temporary)
     model = method.merge(model)
     _evaluate(config, model, data, runner, folder, record)
     if config.save_model:
@@ -203,8 +201,9 @@ def _clear(folder: Path) -> None:
     files = ("record.json", "error.txt", "predictions.jsonl", "alpha.safetensors", "data.json")
     for name in (*files, "page.html"):
         (folder / name).unlink(missing_ok=True)
-    for name in ("model", "plots"):
+    for name in ("model", ".model.partial", "plots"):
         rmtree(folder / name, ignore_errors=True)
+    remove_partial(folder, folder / Checkpoints.NAME)
 
 
 def _train_log(folder: Path) -> logging.Logger:

@@ -12,13 +12,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from agwm.atomic import remove_partial
 from agwm.config import RunConfig, config_hash, quoted, register, run_dir, to_run_config
 from agwm.data.own import settled
 from agwm.errors import UserError, one_line
 from agwm.hub import settle_offline
 from agwm.method import build_method
 from agwm.paths import root
+from agwm.results.claim import claimed
 from agwm.results.record import finished_record
+from agwm.stopping import stoppable, stopped
 from agwm.sweep import register as register_sweep
 
 _WANTS_TRACEBACK = bool(os.environ.get("HYDRA_FULL_ERROR"))
@@ -42,7 +45,7 @@ def main() -> None:
     sys.argv = ["dry_run=true" if argument == "--dry-run" else argument for argument in sys.argv]
     sys.argv = [quoted(argument) for argument in sys.argv]
     # What a job does not tell by itself is a command line that Hydra could not compose.
-    with _told(_exit_codes.append, otherwise=2):
+    with stoppable(), _told(_exit_codes.append, otherwise=2):
         job()
     sys.exit(max(_exit_codes, default=0))
 
@@ -58,6 +61,8 @@ def _run_once(cfg: DictConfig) -> None:
         without = config.save_model and not (folder / "model").is_dir()
         kept = f"{name} {value:.2f}" + (", no model kept" if without else "")
         print(f"finished already: {folder} ({kept}); force=true runs it again")
+        if not (folder / "page.html").is_file() and not config.dry_run:
+            _describe(folder)  # it was killed behind its record
         return
     if config.dry_run:
         print(f"to do: {folder}")
@@ -67,22 +72,27 @@ def _run_once(cfg: DictConfig) -> None:
     from agwm.results.summary import print_summary
     from agwm.run import run
 
-    try:
-        record = run(config, method, folder, hash_)
-    except UserError:
-        raise
-    except Exception:
+    with claimed(folder):
+        if not config.force and finished_record(folder, hash_):  # by whoever held it until now
+            print(f"finished already: {folder}")
+            return
+        try:
+            record = run(config, method, folder, hash_)
+        except UserError:
+            raise
+        except Exception:
+            _describe(folder)
+            raise
         _describe(folder)
-        raise
-    _describe(folder)
     print_summary(record, folder)
 
 
 def _describe(folder: Path) -> None:
     """Write the model's card and the run's page; the run stands, whatever comes of that."""
-    from agwm.report.run_page import write_run_page
+    from agwm.report.run_page import PLOTS, write_run_page
     from agwm.results.card import write_card
 
+    remove_partial(folder / "model", folder / PLOTS)
     for name, write in {"model card": write_card, "page": write_run_page}.items():
         try:
             write(folder)
@@ -105,9 +115,8 @@ def _told(remember: Callable[[int], None], otherwise: int = 1) -> Iterator[None]
         # Whoever reads our output has had enough: nothing is to be flushed to it at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("error: interrupted; the same command starts the run again", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        sys.exit(stopped(error, "; the same command goes on behind the last finished fit"))
     except Exception as error:
         if _WANTS_TRACEBACK:
             raise

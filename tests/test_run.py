@@ -5,7 +5,7 @@ import torch
 
 from agwm.config import config_hash
 from agwm.data.sampling import StreamBatches
-from agwm.errors import RunError, UserError
+from agwm.errors import RunError
 from agwm.models.package import package_folder
 
 
@@ -79,12 +79,6 @@ def test_a_record_names_its_variant_and_its_cell(tiny_run, compose):
     assert plain.cell_hash == again.cell_hash != other.cell_hash
     assert len({plain.config_hash, other.config_hash, again.config_hash}) == 3
     assert config_hash(compose("sweep=a")) == config_hash(compose("sweep=b"))
-
-
-def test_a_directory_that_cannot_be_made_is_told_in_one_line(tiny_run, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"runs_dir=.*file: .* cannot be made"):
-        tiny_run(f"runs_dir={tmp_path / 'file'}")
 
 
 @pytest.mark.parametrize("hold", [1, 2, 4])

@@ -13,6 +13,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from agwm.atomic import flush
 from agwm.errors import RunError
 
 _SENTENCE = "A short text, to compare by."
@@ -55,6 +56,9 @@ def write_checked(
             difference = (model(**batch).logits - read_back(**batch).logits).abs().max().item()
         if not difference < 1e-5:
             raise RunError(f"{folder}: the model read back differs by {difference} in its logits")
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                flush(path)
         rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from agwm.atomic import write_atomically
 from agwm.errors import UserError
 from agwm.report.build import Report
 from agwm.report.page import to_html
 from agwm.report.render import csv_text, to_csv, to_latex, to_markdown
 from agwm.report.style import Plot
-from agwm.results.record import write_atomically
 
 
 def write_report(report: Report, plots: list[Plot], folder: Path) -> list[Path]:

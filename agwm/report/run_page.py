@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from agwm.atomic import replacing, write_atomically
 from agwm.errors import UserError
 from agwm.report.alpha import read_alpha
 from agwm.report.alpha_map import alpha_map
@@ -18,7 +19,7 @@ from agwm.report.predictions import Predictions, read_predictions
 from agwm.report.records import Run, read_records
 from agwm.report.style import Plot, plot_style, to_png
 from agwm.report.table import MISSING, Column, Table, n_train_text
-from agwm.results.record import FILE, replacing, write_atomically
+from agwm.results.record import FILE
 
 PAGE, PLOTS = "page.html", "plots"
 

@@ -11,7 +11,8 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, StrictUndefined
 from omegaconf import OmegaConf
 
-from agwm.results.record import read_record, write_atomically
+from agwm.atomic import write_atomically
+from agwm.results.record import read_record
 
 
 def write_card(folder: Path) -> Path | None:

@@ -1,16 +1,14 @@
 """A run's record: written once, whole or not at all."""
 
 import json
-import os
 import platform
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from agwm.atomic import write_atomically
 from agwm.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -75,25 +73,6 @@ class Record:
     def write(self, folder: Path) -> None:
         """Put `record.json` into `folder`."""
         write_atomically(folder / FILE, json.dumps(asdict(self), indent=2) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """A reader of `path` sees what was there before or all of `text`, never a part."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file to be written in the place of `path`; it takes that place if nothing is raised."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

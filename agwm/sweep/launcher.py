@@ -2,13 +2,10 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -16,9 +13,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from agwm.errors import require
+from agwm.stopping import stoppable
 from agwm.sweep.job import Job
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LocalLauncher(Launcher):
@@ -57,7 +53,7 @@ class LocalLauncher(Launcher):
         """Start all runs, wait for them, and say how each ended.
 
         Raises:
-            KeyboardInterrupt: after every running process was told to stop, and has.
+            KeyboardInterrupt: a signal, after every running process was told to stop, and has.
         """
         # A single run, which passes through this file too, need not wait for rich.
         from agwm.sweep.overview import Overview
@@ -69,7 +65,7 @@ class LocalLauncher(Launcher):
             job.label = " ".join(own or job.overrides)
         free = list(range(self.slots))
         running: list[Job] = []
-        with Overview(waiting) as overview, _interruptible():
+        with Overview(waiting) as overview, stoppable():
             try:
                 while waiting or running:
                     while waiting and free:
@@ -128,23 +124,6 @@ def _returned(job: Job) -> JobReturn:
     returned = JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)
     returned.return_value = job.code
     return returned
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Every polite way of being stopped becomes a KeyboardInterrupt, as Ctrl-C is one."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    # What is ignored, as a hang-up is under nohup, stays so.
-    heard = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _processors() -> int:

@@ -11,6 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from agwm.errors import one_line
+from agwm.stopping import stopped
 from agwm.sweep.plan import expand, plan
 
 
@@ -57,9 +58,8 @@ class CellSweeper(Sweeper):
         if todo:
             try:
                 self.launcher.launch([run.overrides for run in todo], initial_job_idx=0)
-            except KeyboardInterrupt:
-                print("error: interrupted; the same command goes on", file=sys.stderr)
-                code = 130
+            except KeyboardInterrupt as error:
+                code = stopped(error, "; the same command goes on")
             except SystemExit as left:  # a run of this process was interrupted, and has told it
                 code = left.code
             except Exception as error:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import Module
 
-from agwm.results.record import replacing
+from agwm.atomic import replacing
 
 _LOG = logging.getLogger("agwm")
 

@@ -201,9 +201,9 @@ class LightningRunner:
         with self._counted(module.model, phase.name, epochs) as done:
             try:
                 trainer.fit(module, loader)
-            except SystemExit:
-                # Lightning's way out of Ctrl-C, which hides that it was one.
-                raise KeyboardInterrupt from None
+            except SystemExit as error:
+                # Lightning's way out of Ctrl-C, which hides that it was one, and by which signal.
+                raise error.__context__ or KeyboardInterrupt from None
             self.cost.optimizer_steps += trainer.global_step
             done["steps"] = module.step
         # In fine-tuning each forward pass has its backward pass; a search counts its own.

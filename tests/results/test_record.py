@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agwm.results.record import Cost, Record, git_state, read_record, versions, write_atomically
+from agwm.atomic import write_atomically
+from agwm.results.record import Cost, Record, git_state, read_record, versions
 
 FIELDS = {
     *("schema_version", "status", "task", "model", "method", "n_train", "seed", "sweep"),

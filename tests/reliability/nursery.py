@@ -1,0 +1,60 @@
+"""Starts commands as forks of itself, imports done: `python nursery.py`, one JSON line a command.
+
+{"argv": [...], "log": FILE, "die_at_replace": N, "file_size": BYTES} -> the process's number, and
+when it is over its exit code (negative: the signal). With `die_at_replace` it is gone, as by
+SIGKILL, just before it would put its Nth file or folder into its place; with `file_size` no file
+can grow beyond that, as on a disk that is full.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import agwm.report.run_page
+import agwm.results.card
+import agwm.run  # noqa: F401
+from agwm import train
+
+
+def die_at(count):
+    for name in ("replace", "rename"):
+        original = getattr(Path, name)
+
+        def counted(path, target, original=original):
+            nonlocal count
+            count -= 1
+            if count == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(path, target)
+
+        setattr(Path, name, counted)
+
+
+def child(order):
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if order.get("die_at_replace"):
+        die_at(order["die_at_replace"])
+    if order.get("file_size"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_size"], resource.RLIM_INFINITY))
+    sys.argv = ["train.py", *order["argv"]]
+    try:
+        train.main()
+    except SystemExit as end:
+        sys.stdout.flush()
+        os._exit(end.code or 0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background jobs
+    print("ready", flush=True)
+    for line in sys.stdin:
+        number = os.fork()
+        if number == 0:
+            child(json.loads(line))
+        print(number, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]), flush=True)
