@@ -218,7 +218,7 @@ def finetune(
             loss = model(**batch).loss
             loss.backward()
         average_gradients(model.parameters())
-        clip_finite(optimizer, max_grad_norm, loss, f"finetune, step {step}")
+        clip_finite(optimizer, max_grad_norm, loss, model, f"finetune, step {step}")
         rate = schedule.get_last_lr()[0]
         optimizer.step()
         schedule.step()

@@ -51,12 +51,13 @@ def adamw(groups: list[dict[str, Any]], eps: float = 1e-8) -> torch.optim.AdamW:
 def clip(optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
     """Clip the gradients of `optimizer` to a global L2 norm, in place; returns the norm before.
 
-    Groups marked `"clipped": False` are left out of the norm and of the clipping.
+    Groups marked `"clipped": False` are left out of the norm and of the clipping. Where the norm is
+    not finite the gradients stay as they are, for whoever looks for the reason.
     """
     groups = [group for group in optimizer.param_groups if group.get("clipped", True)]
     parameters = [p for g in groups for p in g["params"] if p.grad is not None]
     length = torch.nn.utils.get_total_norm([p.grad for p in parameters])
-    if length > max_norm:  # else torch would multiply every gradient by 1
+    if max_norm < length < torch.inf:  # else torch would multiply every gradient by 1
         torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, length)
     return length
 

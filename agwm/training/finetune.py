@@ -99,7 +99,7 @@ class FineTuneModule(LightningModule):
         with seeded(seed):
             loss = self.method.backward(self.model, batch, step, self._backward)
         where = f"{self.phase.name}, step {self.step}"
-        clip_finite(optimizer, self.optim.max_grad_norm, loss, where)
+        clip_finite(optimizer, self.optim.max_grad_norm, loss, self.model, where)
         self.method.before_step(self.model, step)
         optimizer.step()
         self.method.after_step(self.model, step)

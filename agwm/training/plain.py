@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Module
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from agwm.errors import RunError
 from agwm.numerics.distributed import average
+from agwm.numerics.finite import culprit
 from agwm.numerics.optim import adamw, clip, weight_groups
 from agwm.seeding import derive
 from agwm.training.search_step import SearchStep
@@ -62,16 +64,20 @@ def advance(schedules: Iterable[LRScheduler]) -> None:
             schedule.step()
 
 
-def clip_finite(optimizer: Optimizer, max_norm: float, loss: Tensor, where: str) -> None:
-    """`clip` the gradients of `loss`, in place.
+def clip_finite(
+    optimizer: Optimizer, max_norm: float, loss: Tensor, model: Module, where: str
+) -> None:
+    """`clip` the gradients that `loss` has in `model`, in place.
 
     Raises:
         RunError: the loss or the norm is not finite, in whichever process of a group; it begins
-            with `where`.
+            with `where` and names the tensor.
     """
     (anywhere,) = average([loss])  # else the other processes of a group would wait for one
     if not anywhere.isfinite():
-        raise RunError(f"{where}: the loss is {anywhere.item()}")
+        reason = culprit(model.named_parameters(), "parameter")
+        raise RunError(f"{where}: the loss is {anywhere.item()} ({reason})")
     length = clip(optimizer, max_norm)
     if not length.isfinite():
-        raise RunError(f"{where}: the norm of the gradient is {length}")
+        reason = culprit(((n, p.grad) for n, p in model.named_parameters()), "gradient")
+        raise RunError(f"{where}: the norm of the gradient is {length} ({reason})")

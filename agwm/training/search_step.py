@@ -1,6 +1,6 @@
 """One iteration of the bilevel search: W on an inner batch, alpha on an outer one. Plain torch."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 
@@ -15,6 +15,7 @@ from agwm.errors import RunError
 from agwm.models.mixed import alpha_parameters, clamp_alpha
 from agwm.numerics import hypergradient
 from agwm.numerics.distributed import average
+from agwm.numerics.finite import culprit
 from agwm.numerics.hypergradient import Tensors
 from agwm.numerics.optim import clip
 from agwm.numerics.precondition import adam_denominator, tensor_rms
@@ -80,7 +81,7 @@ class SearchStep:
             and the cosine between them.
 
         Raises:
-            RunError: a loss or a gradient is not finite, in whichever process of a group.
+            RunError: a loss, a gradient or alpha is not finite, in whichever process of a group.
         """
         settings = self.settings
         optimizer = optimizers[0]
@@ -147,7 +148,7 @@ class SearchStep:
             weight.grad = grad
         self._check("inner loss", *average([loss]))
         length = clip(optimizer, self.settings.max_grad_norm)
-        self._check("norm of the inner gradient", length)
+        self._check("norm of the inner gradient", length, self.weights, [w.grad for w in weights])
         optimizer.step()
         optimizer.zero_grad()
         return loss.detach(), found[len(weights) :] if with_alpha else None
@@ -192,12 +193,16 @@ class SearchStep:
     def _move_alpha(
         self, loss: Tensor, direct: list[Tensor], implicit: list[Tensor], optimizer: Optimizer
     ) -> dict[str, Tensor]:
-        self._check("norm of alpha's gradient", hypergradient.norm([*direct, *implicit]))
+        names = [f"{term}, {name}" for term in ("direct", "implicit") for name in self.alpha]
+        both = [*direct, *implicit]
+        self._check("norm of alpha's gradient", hypergradient.norm(both), names, both)
         for factor, d, i in zip(self._factors(), direct, implicit, strict=True):
             factor.grad = d + i
         optimizer.step()
         optimizer.zero_grad()
         clamp_alpha(self.model)
+        factors = [a.detach() for a in self._factors()]
+        self._check("norm of alpha", hypergradient.norm(factors), self.alpha, factors)
         return {"outer_loss": loss.detach()} | _compare(direct, implicit)
 
     def _unrolled(
@@ -245,7 +250,7 @@ class SearchStep:
     def _step_size(self, direction: Tensors) -> float:
         """eps of the difference quotients; 0 where there is no direction."""
         length = hypergradient.norm(direction)
-        self._check("norm of the outer gradient", length)
+        self._check("norm of the outer gradient", length, self.weights, direction)
         if length == 0:
             self.zero_directions += 1
             return 0.0
@@ -270,10 +275,18 @@ class SearchStep:
         _overwrite(self._start, weights)
         return self._start
 
-    def _check(self, what: str, value: Tensor) -> None:
+    def _check(
+        self, what: str, value: Tensor, names: Collection[str] = (), parts: Collection[Tensor] = ()
+    ) -> None:
+        """Raise where `value` is not finite: the loss, or the norm of the named parts."""
         # The same in all processes of a group, so that a bad number stops every one at one place.
-        if not value.isfinite():
-            raise RunError(f"{self.name}, step {self.step}: the {what} is {value.item()}")
+        if value.isfinite():
+            return
+        if names:
+            reason = culprit(zip(names, parts, strict=True), "tensor")
+        else:
+            reason = culprit(self.model.named_parameters(), "parameter")
+        raise RunError(f"{self.name}, step {self.step}: the {what} is {value.item()} ({reason})")
 
 
 def _worth_keeping(batch: Batch) -> bool:

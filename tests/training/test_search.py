@@ -233,8 +233,57 @@ def test_a_loss_that_is_not_finite_names_search_and_step(loaded):
     with torch.no_grad():
         model.classifier.weight.fill_(float("inf"))
     module = BilevelSearchModule(model, settings(), OPTIM, 5, 0, k=1)
-    with pytest.raises(RunError, match=r"search 2, step 0: the inner loss is nan"):
+    with pytest.raises(
+        RunError, match=r"search 2, step 0: the inner loss is nan .*: classifier.weight"
+    ):
         fit(module, data)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [
+        ("inner", "norm of the inner gradient"),
+        ("outer", "norm of the outer gradient"),
+        ("direct", "norm of alpha's gradient"),
+        ("implicit", "norm of alpha's gradient"),
+        ("alpha", "norm of alpha"),
+    ],
+)
+def test_a_tensor_that_is_not_finite_is_named(loaded, monkeypatch, place, what, bad):
+    """1e30 is finite, but its square, which a norm sums, is not."""
+    pretrained, data = loaded
+    search = SearchStep(mixed_model(pretrained).train(), settings(), lambda step, mask: step)
+    batch = next(iter(data.search_dataloader(0, 0.8)))[0]
+    optimizers = [torch.optim.SGD(p.values(), lr=0.1) for p in (search.weights, search.alpha)]
+    position = {"inner": 2, "outer": len(search.alpha) + 2}.get(place, 2)
+    names = {"inner": [*search.weights], "outer": [*search.alpha, *search.weights]}
+    name = names.get(place, [*search.alpha])[position]
+
+    def ruined(tensors):
+        if len(tensors) > position:
+            tensors[position].view(-1)[0] = bad
+        return tensors
+
+    def after(owner, attribute):
+        before = getattr(owner, attribute)
+        monkeypatch.setattr(owner, attribute, lambda *args, **kw: ruined(before(*args, **kw)))
+
+    if place == "inner":
+        after(search_step, "average")
+    elif place in ("outer", "direct"):
+        after(hg, "gradients")
+    elif place == "implicit":
+        after(search, "_mixed_product")
+    else:
+        if bad == 1e30:
+            pytest.skip("alpha is put back into its bounds")
+        monkeypatch.setattr(
+            search_step, "clamp_alpha", lambda model: search.alpha[name].data[0].fill_(bad)
+        )
+    with pytest.raises(RunError, match=f"^search, step 0: the {what} is (nan|inf) ") as error:
+        search(batch["inner"], batch["outer"], optimizers)
+    assert name in str(error.value)
 
 
 def test_a_zero_outer_gradient_has_no_implicit_term(loaded, monkeypatch):
