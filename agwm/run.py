@@ -2,6 +2,7 @@
 
 import json
 import logging
+import platform
 import time
 import traceback
 from dataclasses import asdict
@@ -21,7 +22,9 @@ from agwm.config import RunConfig, config_hash, differences
 from agwm.data.datamodule import GlueDataModule
 from agwm.data.summary import print_data, summarize
 from agwm.method import Method
-from agwm.models.mixed import alpha_tensors
+from agwm.models.digest import digest
+from agwm.models.mixed import alpha_tensors, mixture_state
+from agwm.models.positions import require_positions
 from agwm.models.pretrained import load_pretrained
 from agwm.paths import root
 from agwm.results.loggers import log_summary, run_loggers
@@ -31,6 +34,7 @@ from agwm.training.checkpoints import Checkpoints
 from agwm.training.memory import keep_freed_memory, peak_memory
 from agwm.training.metrics import baseline, evaluate, predictions, scores
 from agwm.training.runner import LightningRunner
+from agwm.training.settings import torch_settings
 from agwm.training.silence import silence
 
 
@@ -47,10 +51,12 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         UserError: data or model that cannot be had or used.
         Exception: whatever else ended the run; both after `error.txt` and a failed record.
     """
+    with torch_settings(config.trainer.threads):
+        return _run(config, method, folder, hash_)
+
+
+def _run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
     started = time.perf_counter()
-    threads = torch.get_num_threads()
-    if config.trainer.threads is not None:
-        torch.set_num_threads(config.trainer.threads)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     transformers.utils.logging.disable_progress_bar()
@@ -74,6 +80,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         variant=differences(config),
         versions=versions(),
         git=git_state(root()),
+        machine=_machine(),
         started_at=_now(),
     )
     plain = asdict(config)
@@ -88,6 +95,7 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
     except BaseException as error:
         # A failed run never becomes a number.
         record.headline = record.baseline = record.degenerate = None
+        record.mixture = record.weights_hash = None
         record.metrics = {}
         _clear(folder)
         record.error = f"{type(error).__name__}: {error}"
@@ -95,7 +103,6 @@ def run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         write_atomically(folder / "error.txt", traceback.format_exc())
         raise
     finally:
-        torch.set_num_threads(threads)
         record.cost.total_seconds += time.perf_counter() - started  # to that of earlier starts
         record.finished_at = _now()
         record.peak_memory_bytes = peak_memory()
@@ -111,9 +118,11 @@ def _train_and_evaluate(
 ) -> None:
     log = logging.getLogger("agwm")
     data = GlueDataModule(config.task, config.optim, config.seed, config.n_train, config.data_dir)
-    record.subsample_hash = data.train.digest()
+    record.subsample_hash, record.data_hash = data.train.digest(), data.digest()
     log.info("%d training examples, subsample %s", len(data.train), record.subsample_hash)
     loaded = load_pretrained(config.model, config.task, derive(config.seed, "head"))
+    require_positions(loaded.model.config, config.optim.max_length)
+    record.start_hash = digest(loaded.model)
     data.tokenize_with(loaded.tokenizer)
     if config.task.train is not None:
         summary = summarize(data)
@@ -130,9 +139,11 @@ def _train_and_evaluate(
         model = method.run(runner)
     alpha = alpha_tensors(model)
     if alpha:
+        record.mixture = mixture_state(alpha)
         with replacing(folder / "alpha.safetensors") as temporary:
             save_file(alpha, temporary)
     model = method.merge(model)
+    record.weights_hash = digest(model)
     _evaluate(config, model, data, runner, folder, record)
     if config.save_model:
         method.save(model, loaded, folder / "model")
@@ -227,6 +238,15 @@ def _device(runner: LightningRunner) -> str:
     if runner.on_gpu:
         return torch.cuda.get_device_name()
     return f"cpu, {torch.get_num_threads()} threads"
+
+
+def _machine() -> dict[str, Any]:
+    """What the bits of a result depend on besides versions and device."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _now() -> str:

@@ -35,7 +35,8 @@ def test_outputs_that_are_not_finite_are_no_prediction(tiny_run, tmp_path, monke
         return model
 
     monkeypatch.setattr("agwm.methods.vanilla.Vanilla.merge", ruined)
-    with pytest.raises(RunError, match="evaluation on validation: the model's outputs are not fin"):
+    told = "validation: the model's outputs are not finite .*: classifier.weight, 32 of 32"
+    with pytest.raises(RunError, match=told):
         tiny_run("method=vanilla")
     assert only_record(tmp_path / "runs")[0]["status"] == "failed"
 
@@ -46,12 +47,17 @@ def test_a_gradient_that_is_not_finite_names_its_step(tiny_run, monkeypatch):
     def backward(self, model, batch, step, backward):
         loss = Vanilla.loss(self, model, batch, step)
         backward(loss)
-        model.classifier.weight.grad[0, 0] = float("inf")
+        model.bert.pooler.dense.weight.grad[0, 0] = float("inf")
+        model.classifier.weight.grad[0, 0] = float("nan")
         return loss.detach()
 
     monkeypatch.setattr(Vanilla, "backward", backward)
-    with pytest.raises(RunError, match="finetune, step 0: the norm of the gradient is inf"):
+    with pytest.raises(RunError) as error:
         tiny_run("method=vanilla")
+    assert str(error.value) == (
+        "finetune, step 0: the norm of the gradient is nan "
+        "(first gradient not finite: bert.pooler.dense.weight, 1 of 256 entries)"
+    )
 
 
 def test_a_name_of_one_s_own_is_not_overruled_by_the_offline_package(compose):
@@ -110,6 +116,49 @@ def test_the_plan_counts_the_steps_that_are_taken(tiny_run, n_train):
             "optim.batch_size=16",
         )  # fmt: skip
     assert plans == [[phase["steps"] for phase in record.phases]]
+
+
+@pytest.mark.parametrize(
+    ("start", "alpha_lr", "mixture"),
+    [(1, 0, "W"), (0, 0, "W0"), (1, 0.1, "mixed"), (0.5, 0, "mixed")],
+)
+def test_a_mixture_that_ended_at_a_bound_is_marked(tiny_run, capsys, start, alpha_lr, mixture):
+    from agwm.report.run_page import write_run_page
+    from agwm.results.summary import print_summary
+
+    record, folder = tiny_run(
+        "method=agwm", "method.num_searches=1", "method.alpha_init_std=0",
+        f"method.alpha_init_mean={start}", f"method.alpha_lr={alpha_lr}",
+    )  # fmt: skip
+    assert record.mixture == mixture == json.loads((folder / "record.json").read_text())["mixture"]
+    told = {"W": "the task weights alone", "W0": "the pretrained weights alone"}.get(mixture)
+    capsys.readouterr()
+    print_summary(record, folder)
+    printed, page = " ".join(capsys.readouterr().out.split()), write_run_page(folder).read_text()
+    for text in (printed, page):
+        assert ("alpha ended at" in text) is (told is not None)
+        assert told is None or told in text
+
+
+def test_search_steps_without_an_outer_gradient_are_told(tiny_run, capsys, monkeypatch):
+    from agwm.report.run_page import write_run_page
+    from agwm.results.summary import print_summary
+    from agwm.training.search_step import SearchStep
+
+    short = ("method=agwm", "method.num_searches=2", "method.search_epochs=1")
+    fine, _ = tiny_run(*short)
+    assert [phase.get("zero_directions") for phase in fine.phases] == [0, 0, None]
+    monkeypatch.setattr(
+        SearchStep, "_preconditioned", lambda self, v, _: [torch.zeros_like(d) for d in v]
+    )
+    record, folder = tiny_run(*short, "sweep=zero")
+    assert [phase.get("zero_directions") for phase in record.phases] == [2, 2, None]
+    capsys.readouterr()
+    print_summary(record, folder)
+    assert "4 search steps had no outer gradient" in capsys.readouterr().out
+    assert "4 search steps had no outer gradient" in write_run_page(folder).read_text()
+    print_summary(fine, folder)
+    assert "outer gradient" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("bias", "degenerate"), [(0.0, False), (1e4, True)])

@@ -1,5 +1,6 @@
 """A GLUE task for one seed: the subsample, the K random splits and the padded batches."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -107,6 +108,12 @@ class GlueDataModule(LightningDataModule):
         size = self.optim.batch_size
         batches = [list(order[first : first + size]) for first in range(0, len(order), size)]
         return DataLoader(self.encoded_train, batch_size=None, sampler=batches)
+
+    def digest(self) -> str:
+        """Twelve hex digits over the subsample and the evaluation splits, rows in their order."""
+        parts = [self.train, *(self.evaluation[name] for name in self.task.evaluation)]
+        digests = " ".join(part.digest(ordered=True) for part in parts)
+        return hashlib.sha256(digests.encode()).hexdigest()[:12]
 
     def split(self, k: int, inner_fraction: float) -> tuple[list[int], list[int]]:
         """Indices, in the subsample, of the inner and the outer part of random split `k`."""

@@ -1,6 +1,6 @@
 """A Hugging Face model whose pretrained linear layers, or XLNet's attention, hold a mixture."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -240,6 +240,24 @@ def alpha_tensors(model: nn.Module) -> dict[str, Tensor]:
             ("a1", "a2") if len(module.alpha) == 2 else ("alpha",), module.alpha, strict=True
         )
     }
+
+
+def mixture_state(alpha: Mapping[str, Tensor]) -> str | None:
+    """What the mixture of a whole model has come to.
+
+    Args:
+        alpha: the attention parameters of all mixed weights (`alpha_tensors`).
+
+    Returns:
+        "W" or "W0" where every entry of every one is at the bound 1 or 0, so that the task weights
+        or the pretrained ones are left alone; "mixed" otherwise; None if nothing is mixed.
+    """
+    if not alpha:
+        return None
+    for name, bound in (("W", 1), ("W0", 0)):
+        if all((factor == bound).all() for factor in alpha.values()):
+            return name
+    return "mixed"
 
 
 @torch.no_grad()

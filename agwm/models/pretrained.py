@@ -24,6 +24,7 @@ from agwm.errors import UserError
 from agwm.models.package import package_folder
 from agwm.models.tiny import tiny_tokenizer
 
+_LOG = logging.getLogger("agwm")
 _SOURCE_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
@@ -74,8 +75,10 @@ def load_pretrained(config: Model, task: Task, head_seed: int) -> Pretrained:
         state_dict=weights,
         dtype=torch.float32,
         output_loading_info=True,
+        # Told below: the head of a checkpoint may be one for other labels.
+        ignore_mismatched_sizes=True,
     )
-    fresh = frozenset(report["missing_keys"])
+    fresh = frozenset(report["missing_keys"]) | _other_head(model, source, report)
     if fresh == {name for name, _ in model.named_parameters()}:
         raise UserError(f"model.name_or_path={source}: holds none of the model's weights")
     return Pretrained(model, tokenizer, fresh)
@@ -126,6 +129,27 @@ def _from_hub(auto_class: Any, source: str | None, **options: Any) -> Any:
             f"name, or fetch it where there is a network (hf download {source}) and give the "
             f"folder: model.name_or_path=FOLDER ({reason})"
         ) from error
+
+
+def _other_head(model: PreTrainedModel, source: str | None, report: dict[str, Any]) -> set[str]:
+    """Names of the head's parameters that were for other labels, and are drawn anew.
+
+    Raises:
+        UserError: parameters of the body have another shape than the configuration says.
+    """
+    shapes = {
+        name: (tuple(found), tuple(wanted)) for name, found, wanted in report["mismatched_keys"]
+    }
+    for name, (found, wanted) in sorted(shapes.items()):
+        if name.startswith(f"{model.base_model_prefix}."):
+            raise UserError(
+                f"model.name_or_path={source}: {name} is of shape {found} where config.json asks "
+                f"for {wanted}; give weights and config.json of one model"
+            )
+    if shapes:
+        names = ", ".join(sorted(shapes))
+        _LOG.warning("%s: of another shape in the checkpoint, drawn anew", names)
+    return set(shapes)
 
 
 def _check_sha256(path: Path, expected: str | None) -> None:

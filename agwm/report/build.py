@@ -212,7 +212,7 @@ def _run_rows(records: Records, cells: list[Cell]) -> list[list]:
     """One row for each readable record, failed ones without a value."""
     flags = {(cell.key, seed): flag for cell in cells for seed, flag in cell.degenerate.items()}
     header = ["model", "n_train", "method", "task", "seed", "status", "metric", "value"]
-    header += ["baseline", "degenerate", *_COST, *_PLAIN, "commit", "folder", "error"]
+    header += ["baseline", "degenerate", "mixture", *_COST, *_PLAIN, "commit", "folder", "error"]
     rows = []
     for run in [*records.ok, *records.failed]:
         rows.append(
@@ -224,6 +224,7 @@ def _run_rows(records: Records, cells: list[Cell]) -> list[list]:
                 run.value,
                 run.get("baseline"),
                 flags.get((run.cell, run.seed)) if run.value is not None else None,
+                run.get("mixture"),
                 *(run.get("cost", name) for name in _COST),
                 *(run.get(name) for name in _PLAIN),
                 run.get("git", "commit"),

@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 
 from agwm.report.predictions import is_degenerate
 from agwm.report.records import CellKey, Records, Run
+from agwm.results.record import COLLAPSED
 
 AVERAGE = "average"  # in the place of a task
 
@@ -31,6 +32,12 @@ class Cell:
         if any(flag is None for flag in self.degenerate.values()):
             return None
         return sum(self.degenerate.values())
+
+    @property
+    def collapsed_count(self) -> int | None:
+        """Runs whose alpha ended at one bound throughout; None if nothing is mixed, or unknown."""
+        mixtures = [run.get("mixture") for run in self.runs]
+        return None if None in mixtures else sum(mixture in COLLAPSED for mixture in mixtures)
 
 
 @dataclass(frozen=True)

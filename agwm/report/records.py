@@ -10,7 +10,7 @@ from reprlib import repr as short_repr
 from typing import Any, NamedTuple
 
 from agwm.errors import UserError
-from agwm.results.record import FILE, SCHEMA_VERSION
+from agwm.results.record import COLLAPSED, FILE, SCHEMA_VERSION
 
 
 class CellKey(NamedTuple):
@@ -136,6 +136,10 @@ def _is_bool(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _is_mixture(value: Any) -> bool:
+    return value in ("mixed", *COLLAPSED)
+
+
 def _is_variant(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
@@ -157,8 +161,9 @@ _OPTIONAL = {
         "cost.backward_passes cost.optimizer_steps",
         _is_whole: "peak_memory_bytes",
         _is_bool: "degenerate git.dirty",
+        _is_mixture: "mixture",
         _is_text: "headline.name device sweep started_at finished_at config_hash cell_hash "
-        "subsample_hash error git.commit versions.agwm versions.torch",
+        "subsample_hash weights_hash error git.commit versions.agwm versions.torch",
         _is_variant: "variant",
     }.items()
     for name in names.split()

@@ -19,7 +19,7 @@ from agwm.report.predictions import Predictions, read_predictions
 from agwm.report.records import Run, read_records
 from agwm.report.style import Plot, plot_style, to_png
 from agwm.report.table import MISSING, Column, Table, n_train_text
-from agwm.results.record import FILE
+from agwm.results.record import COLLAPSED, FILE
 
 PAGE, PLOTS = "page.html", "plots"
 
@@ -58,6 +58,7 @@ def write_run_page(folder: Path) -> Path:
         title=f"{run.cell.method} on {run.cell.task}, {run.cell.model}, "
         f"n = {n_train_text(run.cell.n_train)}, seed {run.seed}",
         run=run,
+        collapsed=COLLAPSED.get(run.get("mixture")),
         facts=list(_facts(run)),
         tables=list(_tables(run, folder, predictions, config)),
         plots=[(plot, base64.b64encode(picture).decode()) for plot, picture in pictures],
@@ -109,6 +110,7 @@ def _facts(run: Run) -> Iterator[str]:
         dirty = " with changes" if run.get("git", "dirty") else ""
         yield f"commit {run.get('git', 'commit')[:12]}{dirty}"
     hashes = {"configuration": "config_hash", "training examples": "subsample_hash"}
+    hashes |= {"weights": "weights_hash"}
     named = [f"{name} {run.get(field)}" for name, field in hashes.items() if run.get(field)]
     if named:
         yield f"hashes: {', '.join(named)}"
@@ -138,12 +140,14 @@ def _phases(run: Run) -> Table:
         Column("seconds", "percent"),
         Column("seconds a step", "decimal"),
     ]
-    rows = []
+    rows, zero = [], 0
     for phase in run.get("phases") or []:
+        zero += phase.get("zero_directions", 0)
         steps, seconds = phase["steps"], phase["seconds"]
         each = seconds / steps if steps else None
         rows.append([phase["name"], steps, phase["epochs"], seconds, each])
-    return Table("phases", "Phases", columns, rows)
+    note = f"{zero} search steps had no outer gradient to follow." if zero else ""
+    return Table("phases", "Phases", columns, rows, note)
 
 
 def _cost(run: Run) -> Table:

@@ -68,6 +68,7 @@ def cells_table(cells: list[Cell]) -> Table:
         Column("95 % interval", "interval"),
         Column("missing seeds"),
         Column("degenerate", "count"),
+        Column("collapsed", "count"),
         Column("failed", "count"),
     ]
     rows = []
@@ -84,13 +85,15 @@ def cells_table(cells: list[Cell]) -> Table:
                 mean_interval(values) if values else None,
                 seeds_text(cell.missing_seeds),
                 cell.degenerate_count if values else None,
+                cell.collapsed_count if values else None,
                 len(cell.failed),
             ]
         )
     note = (
         "Percent. IQM: mean of the middle half of the runs. Interval: bootstrap of the mean. "
         "Missing seeds: run for another method of the same task, not finished here. "
-        "Degenerate: runs that predict the same for every text."
+        "Degenerate: runs that predict the same for every text. Collapsed: runs of a mixture whose "
+        "alpha ended at 1 throughout, which leaves W alone, or at 0, which leaves W0."
     )
     return Table("cells", "Cells", columns, rows, note, keys=4, blocks=2)
 

@@ -13,12 +13,20 @@ from agwm.errors import UserError
 
 SCHEMA_VERSION = 1
 FILE = "record.json"
+# What there is to say of a mixture that is none any more.
+COLLAPSED = {
+    "W": "alpha ended at 1 throughout: the task weights alone, nothing is mixed in",
+    "W0": "alpha ended at 0 throughout: the pretrained weights alone, the task weights are unused",
+}
 _PACKAGES = (
     "agwm",
     "torch",
     "lightning",
     "transformers",
+    "tokenizers",
     "datasets",
+    "peft",
+    "scikit-learn",
     "torchmetrics",
     "hydra-core",
     "numpy",
@@ -57,14 +65,20 @@ class Record:
     headline: dict[str, Any] | None = None
     baseline: float | None = None  # headline of predicting the same for every text
     degenerate: bool | None = None  # the model predicts the same for every text
+    # "mixed"; "W" or "W0" where alpha ended at 1 or at 0 throughout, which leaves that alone
+    mixture: str | None = None  # None = the method mixes no weights
     metrics: dict[str, float] = field(default_factory=dict)
     phases: list[dict[str, Any]] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
     peak_memory_bytes: int | None = None
     subsample_hash: str | None = None
+    data_hash: str | None = None  # of all examples, trained and evaluated on, in their order
+    start_hash: str | None = None  # of the weights before training, the fresh head among them
+    weights_hash: str | None = None  # of the weights that were evaluated
     versions: dict[str, str] = field(default_factory=dict)
     git: dict[str, Any] | None = None
     device: str | None = None
+    machine: dict[str, Any] | None = None  # system, instructions and threads of the CPU
     started_at: str = ""
     finished_at: str = ""
     error: str | None = None

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from agwm.results.record import Record
+from agwm.results.record import COLLAPSED, Record
 
 
 def print_summary(record: Record, folder: Path) -> None:
@@ -30,6 +30,10 @@ def print_summary(record: Record, folder: Path) -> None:
     console.print(table)
     if record.degenerate:
         console.print("note: the model predicts the same for every text", style="yellow")
+    if record.mixture in COLLAPSED:
+        console.print(f"note: {COLLAPSED[record.mixture]}", style="yellow")
+    if zero := sum(phase.get("zero_directions", 0) for phase in record.phases):
+        console.print(f"note: {zero} search steps had no outer gradient to follow", style="yellow")
     # Paths are to be copied: never wrapped.
     for what, name in {"model": "model", "page": "page.html", "record": "record.json"}.items():
         if (folder / name).exists():

@@ -22,6 +22,7 @@ from agwm.data.datamodule import GlueDataModule
 from agwm.errors import RunError
 from agwm.method import Method, Phase
 from agwm.models.pretrained import Pretrained, load_pretrained
+from agwm.numerics.finite import culprit
 from agwm.numerics.rng import seeded
 from agwm.results.record import Cost
 from agwm.seeding import derive, stream
@@ -128,7 +129,11 @@ class LightningRunner:
             self.progress.begin()
             for index, batch in enumerate(loader):
                 with seeded(self.seed("dropout", *phase.streams, index)):
-                    model(**self._placed(batch)).loss.backward()
+                    loss = model(**self._placed(batch)).loss
+                    loss.backward()
+                if not loss.isfinite():
+                    reason = culprit(model.named_parameters(), "parameter")
+                    raise RunError(f"{phase.name}, step {index}: the loss is {loss} ({reason})")
                 self.cost.backward_passes += 1
                 yield
                 model.zero_grad()
@@ -162,7 +167,8 @@ class LightningRunner:
         loader, order = self.data.evaluation_dataloader(split)
         logits = torch.cat(self._outputs(model, loader))
         if not logits.isfinite().all():
-            raise RunError(f"evaluation on {split}: the model's outputs are not finite")
+            reason = culprit(model.named_parameters(), "parameter")
+            raise RunError(f"evaluation on {split}: the model's outputs are not finite ({reason})")
         return torch.empty_like(logits).index_copy_(0, torch.tensor(order), logits)
 
     def _outputs(self, model: Module, loader: Any) -> list[torch.Tensor]:
@@ -210,6 +216,8 @@ class LightningRunner:
         counted = isinstance(module, BilevelSearchModule)
         forward = self.cost.forward_passes - before
         self.cost.backward_passes += module.backward_passes if counted else forward
+        if counted:
+            done["zero_directions"] = module.search.zero_directions
         self._keep(module.model)
 
     def _keep(self, model: Module) -> None:

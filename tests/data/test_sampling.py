@@ -82,6 +82,15 @@ def test_an_epoch_covers_each_index_exactly_once(examples, sizes):
         assert sorted(flat(found)) == indices
 
 
+def test_no_batch_is_ever_empty_or_too_large():
+    for examples in range(1, 12):
+        for size in range(1, 14):
+            for cycle in ({}, {"epoch_batches": 7}, {"epoch_batches": 7, "hold": 3}):
+                batches = StreamBatches(list(range(examples)), size, 0, "order", **cycle)
+                found = epoch(batches, 0) + epoch(batches, 1)
+                assert found and all(1 <= len(batch) <= size for batch in found)
+
+
 def test_every_epoch_is_shuffled_anew():
     batches = StreamBatches(list(range(50)), 8, 0, "order")
     orders = [flat(epoch(batches, number)) for number in range(3)]

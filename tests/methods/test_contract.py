@@ -1,8 +1,10 @@
 """What holds for every `conf/method/*.yaml`."""
 
 import json
+import random
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -61,17 +63,33 @@ def read(folder):
     return model
 
 
+@pytest.fixture
+def disturb():
+    """`disturb()`: what the process shares with all that runs in it is not as it was."""
+    before = torch.get_default_dtype()
+
+    def changed():
+        torch.manual_seed(2)
+        np.random.seed(2)  # noqa: NPY002
+        random.seed(2)
+        torch.rand(3), random.random()
+        torch.set_default_dtype(torch.float64)
+
+    yield changed
+    torch.set_default_dtype(before)
+
+
 @pytest.mark.parametrize("name", METHODS)
-def test_same_seed_same_bits_and_another_seed_another_result(tiny_run, name):
+def test_same_seed_same_bits_and_another_seed_another_result(tiny_run, disturb, name):
     overrides = [f"method={name}", *SHORT.get(name, [])]
-    torch.manual_seed(1)
     weights, predictions, record = outcome(tiny_run(*overrides)[1])
-    torch.manual_seed(2)
+    disturb()
     again = outcome(tiny_run(*overrides, "sweep=again")[1])
     assert same_weights(weights, again[0])
     assert predictions == again[1]
     record.pop("config_hash"), again[2].pop("config_hash")
     assert record == again[2]
+    assert torch.get_default_dtype() is torch.float64
     other = outcome(tiny_run(*overrides, "seed=1")[1])
     assert not same_weights(weights, other[0])
     assert other[2]["subsample_hash"] != record["subsample_hash"]

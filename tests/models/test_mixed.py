@@ -15,9 +15,10 @@ from agwm.models.mixed import (
     merge,
     mix_pretrained,
     mixed_linears,
+    mixture_state,
     pretrained_linears,
 )
-from agwm.numerics.mixing import init_alpha
+from agwm.numerics.mixing import init_alpha, mix
 
 # Shapes of the released checkpoints; without them no such model can be built offline.
 LARGE = {
@@ -268,3 +269,33 @@ def test_what_the_library_does_not_mix_is_what_the_checkpoint_lacks(family, tmp_
     assert layers == [name for name, _ in mixed_linears(other)]
     linear = {n for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     assert linear - set(layers) == {n for n in linear if f"{n}.weight" in lacking}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 1.0, 1.0], "W"),
+        ([0.0, 0.0, 0.0], "W0"),
+        ([1.0, 1.0, 1 - 2**-24], "mixed"),  # the float32 next to it
+        ([0.0, 0.0, 1e-30], "mixed"),
+        ([1.0, 1.0, 0.0], "mixed"),
+    ],
+)
+def test_alpha_has_collapsed_where_every_entry_is_at_one_bound(values, expected):
+    first, *others = torch.tensor(values)
+    alpha = {"a.a1": first.expand(3, 1), "a.a2": torch.stack(others)[None], "b.alpha": others[0]}
+    assert mixture_state(alpha) == expected
+
+
+def test_what_is_not_mixed_has_no_state():
+    assert mixture_state({}) is None
+
+
+@pytest.mark.parametrize(("bound", "state"), [(1.0, "W"), (0.0, "W0")])
+@pytest.mark.parametrize("form", ["product", "convex"])
+def test_a_collapsed_mixture_is_the_one_weight_or_the_other(bound, state, form):
+    torch.manual_seed(0)
+    w, w0 = torch.randn(4, 3), torch.randn(4, 3)
+    alpha = (torch.full((4, 2), bound), torch.full((2, 3), bound))
+    assert mixture_state({"a1": alpha[0], "a2": alpha[1]}) == state
+    assert torch.equal(mix(w, w0, alpha, form), w if state == "W" else w0)

@@ -87,6 +87,8 @@ def test_what_is_no_record_is_listed_with_its_reason(tmp_path, write_run, old, n
         ("baseline", float("nan")),
         ("baseline", "0"),
         ("degenerate", 0),
+        ("mixture", "W1"),
+        ("mixture", ["W"]),
         ("cost", [1]),
         ("cost.train_seconds", "2"),
         ("cost.train_seconds", -1.0),

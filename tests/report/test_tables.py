@@ -107,6 +107,21 @@ def test_a_cell_names_its_missing_seeds_failures_and_degenerate_runs(write_run, 
     assert any("2 of 2 cells lack seeds" in line for line in found.warnings)
 
 
+def test_a_cell_counts_the_runs_whose_alpha_collapsed(write_run, report, rows):
+    for seed, mixture in enumerate(["mixed", "W", "W0"]):
+        write_run(seed=seed, method="agwm", mixture=mixture)
+        write_run(seed=seed, method="joint", mixture="mixed")
+        # Nothing is mixed, or a record that knows nothing of it.
+        write_run(seed=seed, method="vanilla", mixture=None)
+        write_run(seed=seed, method="random_alpha", **({"mixture": "W"} if seed else {}))
+    tables, found = report()
+    collapsed = {row["method"]: row["collapsed"] for row in rows(tables["cells"])}
+    assert collapsed == {"agwm": 2, "joint": 0, "vanilla": None, "random_alpha": None}
+    header, *runs = found.runs
+    mixtures = [row[header.index("mixture")] for row in runs if row[2] == "agwm"]
+    assert mixtures == ["mixed", "W", "W0"]
+
+
 def test_a_cell_of_failures_only_is_listed_and_in_no_score(write_run, report, rows):
     write_run(10)
     write_run(method="agwm", status="failed", error="RunError: loss is nan\nat step 3")

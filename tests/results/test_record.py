@@ -25,6 +25,8 @@ FIELDS = {
     *("subsample_hash", "versions", "git", "device", "started_at", "finished_at", "error"),
     "baseline",
     "degenerate",
+    "mixture",
+    *("data_hash", "start_hash", "weights_hash", "machine"),
 }
 COST = {"forward_passes", "backward_passes", "optimizer_steps", "train_seconds", "total_seconds"}
 
