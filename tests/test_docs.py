@@ -218,6 +218,14 @@ def evaluate(command, capsys, own, model):
     assert "confusion matrix" in said.out
 
 
+def rerun(command, capsys, scratch, finished):
+    """For real, on one of the tiny runs."""
+    shutil.copytree(next(finished.rglob("vanilla/*/seed0")), scratch / "RUN")
+    code, said = run_main(command, capsys)
+    assert code == 0, said.err
+    assert said.out.count(" equal ") == 3
+
+
 def export(command, capsys, own, model, monkeypatch):
     """Up to the extra, which may be missing; the export itself takes half a minute."""
     monkeypatch.setattr("agwm.export.find_spec", lambda name: None)
@@ -233,6 +241,7 @@ RULES = {
     "agwm.report": report,
     "agwm.predict": predict,
     "agwm.evaluate": evaluate,
+    "agwm.rerun": rerun,
     "agwm.export": export,
     "agwm.doctor": doctor,
 }

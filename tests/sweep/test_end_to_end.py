@@ -33,7 +33,14 @@ def wait_for(folder, pattern, seconds=120):
         time.sleep(0.02)
 
 
-def test_an_interrupted_sweep_loses_nothing_and_runs_nothing_twice(tmp_path):
+def bits(folder):
+    """What a run has come to, and the hash of its weights."""
+    record = json.loads((folder / "record.json").read_text())
+    results = [record[name] for name in ("weights_hash", "data_hash", "headline", "metrics")]
+    return [*results, (folder / "predictions.jsonl").read_text()]
+
+
+def test_an_interrupted_sweep_loses_nothing_and_runs_nothing_twice(tmp_path, tiny_run):
     """One run is over, and one in its second search, when the interrupt comes."""
     assert start(tmp_path, "method=vanilla", "seed=0").wait() == 0
     (record,) = tmp_path.rglob("record.json")
@@ -50,6 +57,10 @@ def test_an_interrupted_sweep_loses_nothing_and_runs_nothing_twice(tmp_path):
     (log,) = tmp_path.rglob("agwm*/n40/seed0/train.log")
     assert log.read_text().count("search 1/2: taken from an earlier start") == 1
     assert record.stat().st_mtime_ns == before
+    # Another process, another seed of Python's hashes, and others before it: the same bits.
+    for overrides, folder in ((("method=vanilla",), record.parent), (searching[:3], log.parent)):
+        _, here = tiny_run(*overrides, f"runs_dir={tmp_path / 'alone'}", "save_model=false")
+        assert bits(here) == bits(folder)
 
 
 def test_a_corrupted_file_fails_its_task_alone_and_the_report_lists_it(tmp_path):
