@@ -1,12 +1,22 @@
 """What the small commands share: how a mistake and a failure end."""
 
+import argparse
 import os
 import sys
 import warnings
 from collections.abc import Callable
+from typing import NoReturn
 
 from agwm.errors import RunError, UserError
 from agwm.stopping import stoppable, stopped
+
+
+class Parser(argparse.ArgumentParser):
+    """One that tells a mistake in one line, as everything else does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse."""
+        self.exit(2, f"error: {message}; --help lists what there is\n")
 
 
 def exit_code(work: Callable[[], None]) -> int:

@@ -4,11 +4,20 @@ import os
 import sys
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from agwm import train
-from agwm.config import RunConfig, compose_config, config_hash, differences, run_dir
+from agwm.config import (
+    RunConfig,
+    compose_config,
+    config_hash,
+    differences,
+    known_keys,
+    quoted,
+    run_dir,
+)
 from agwm.data.own import settled
 from agwm.errors import RunError, UserError, one_line
 from agwm.hub import settle_offline
@@ -41,13 +50,18 @@ def main(arguments: list[str] | None = None) -> int:
         with stoppable():
             return _compare(given)
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error, known_keys())}", file=sys.stderr)
         return 2
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         return stopped(error, "; the same command goes on")
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+        print(f"error: {type(error).__name__}: {one_line(error)}", file=sys.stderr)
+        return 1
 
 
 def _compare(given: list[str]) -> int:
@@ -59,6 +73,7 @@ def _compare(given: list[str]) -> int:
         raise UserError(f"method={methods[0]}: name two or more, method=vanilla,agwm")
     # One run of each method, to find the data and what its runs are called in the report.
     shared = [argument for argument in given if not argument.startswith(("method=", "seed="))]
+    _refuse_several(shared)
     shared.append(f"sweep={values.get('sweep', _DEFAULTS['sweep'])}")
     configs = [settled(compose_config(*shared, f"method={method}")) for method in methods]
     config = configs[0]
@@ -71,6 +86,15 @@ def _compare(given: list[str]) -> int:
         return code
     _report(configs)
     return code
+
+
+def _refuse_several(arguments: list[str]) -> None:
+    for override in OverridesParser.create().parse_overrides([*map(quoted, arguments)]):
+        if override.is_sweep_override():
+            raise UserError(
+                f"{override.input_line}: several values; methods and seeds alone are compared, "
+                "python -m agwm.train -m runs whatever else differs"
+            )
 
 
 def _print_data(config: RunConfig) -> None:
@@ -123,7 +147,10 @@ def _report(configs: list[RunConfig]) -> None:
     config = configs[0]
     baseline = "+".join([config.method["name"], *differences(config)])
     folder = Path(config.runs_dir, config.sweep, config.task.name)
-    records = read_records([run for config in configs for run in _folders(config)])
+    found = [run for config in configs for run in _folders(config)]
+    records = read_records(found) if found else None
+    if records is None or not records.ok:
+        raise RunError(f"{folder}: no run has finished, so there is nothing to compare")
     report = report_on_runs(records, baseline, published=False)
     console = Console()
     print_report(report, console)

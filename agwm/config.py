@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class Task:
         require(inside, "task.name", self.name, "a folder's name")
         require(0 < self.held_out <= 0.5, "task.held_out", self.held_out, "in (0, 0.5]")
         kinds = (None, "classification", "regression")
+        contradicting = self.kind == "regression" and self.labels is not None
+        require(not contradicting, "task.labels", self.labels, "null with task.kind=regression")
         require(self.kind in kinds, "task.kind", self.kind, "classification or regression")
         if self.columns is None:
             example = "a file of labelled texts: task=file task.train=reviews.csv"
@@ -217,13 +219,18 @@ def composed(overrides: list[str]) -> DictConfig:
         return compose("train", overrides, return_hydra_config=True)
 
 
+_CHOSEN = ("", "task", "model", "optim", "method", "trainer", "logger")  # by a name
+
+
 def quoted(override: str) -> str:
     """`override` as Hydra's grammar wants it: a value with letters beyond ASCII in quotes.
 
-    Left alone where it may be a list, a sweep or quoted already.
+    Left alone where it may be a list, a sweep or quoted already. So is a number that is to name a
+    choice.
     """
     key, equals, value = override.partition("=")
-    if value.isascii() or set(value) & set("\"',[]{}()"):
+    number = key in _CHOSEN and value.isdecimal()
+    if (value.isascii() and not number) or set(value) & set("\"',[]{}()"):
         return override
     return f"{key}{equals}'{value}'"
 
@@ -235,10 +242,23 @@ def to_run_config(cfg: DictConfig) -> RunConfig:
         UserError: a value out of range.
         OmegaConfBaseException: a key that is none of ours.
     """
+    _refuse_unknown_recipe()
     own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     plain = OmegaConf.to_container(own, resolve=True)
     # Merged once more: what `+key=value` adds would pass otherwise.
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
+
+
+def _refuse_unknown_recipe() -> None:
+    """Hydra passes by one that there is not: most tasks have none of their own."""
+    runtime = HydraConfig.get().runtime
+    chosen = runtime.choices.get("optim")
+    if chosen in (None, f"{runtime.choices.get('model')}_{runtime.choices.get('task')}"):
+        return
+    folders = [Path(source.path, "optim") for source in runtime.config_sources]
+    if not any((folder / f"{chosen}.yaml").is_file() for folder in folders):
+        known = sorted(path.stem for path in (root() / "conf" / "optim").glob("*.yaml"))
+        raise UserError(f"optim={chosen}: no such optim; one of {', '.join(known)}")
 
 
 _GROUPS = ("task", "model", "optim", "method")
@@ -288,7 +308,7 @@ def differences(config: RunConfig) -> list[str]:
     # Own data has its own name, and with it a folder of its own.
     own = config.task.digest is not None
     task = "file" if own else config.task.name
-    chosen = [f"task={task}", f"model={config.model.name}", f"method={config.method['name']}"]
+    chosen = [f"task='{task}'", f"model='{config.model.name}'", f"method='{config.method['name']}'"]
     default = _defaults(*chosen)
     changed = [
         f"{key.removeprefix('method.')}={actual.get(key)}"
@@ -326,3 +346,14 @@ def _flatten(config: RunConfig | DictConfig) -> dict[str, Any]:
     # that Hydra was told of.
     named = {f"{group}.name" for group in _GROUPS}
     return {key: value for key, value in leaves("", plain) if key not in named}
+
+
+def known_keys() -> list[str]:
+    """Keys that may be meant by a mistyped one: two levels deep, with those of all methods."""
+    keys = []
+    for key in fields(RunConfig):
+        inner = fields(key.type) if is_dataclass(key.type) else ()
+        keys += [key.name, *(f"{key.name}.{field.name}" for field in inner)]
+    for path in sorted((root() / "conf" / "method").glob("*.yaml")):
+        keys += [f"method.{name}" for name in OmegaConf.load(path)]
+    return keys

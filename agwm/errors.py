@@ -7,6 +7,24 @@ from typing import Any
 
 # Which of our extras brings what a preset in conf/hydra/launcher builds on.
 _EXTRAS = {"hydra/launcher/submitit_slurm": "slurm", "hydra/launcher/ray": "ray"}
+# What Hydra and OmegaConf say in words of their own, and we in ours.
+_SEVERAL = "{}: several values; -m has a run for each, [a,b] makes a list of them"
+_QUOTES = "; key=value, with quotes about what has special characters: \"key='a, b'\""
+_REWORDED = (
+    (r"^Ambiguous value for argument '(.+)'", _SEVERAL),
+    (r"^Could not override '(.*)'\. No match in the defaults list", "'{}': no such key"),
+    (r"^Sweep parameters '(.+)' requires --multirun", _SEVERAL),
+    (
+        r"^(.+?)=(.*)\nInvalid value assigned: \w+ is not a ListConfig",
+        "{0}={1}: must be a list, {0}=[{1}]",
+    ),
+    (r"^Error parsing override '(.*)'\n(.+)", "{}: {}" + _QUOTES),
+    (
+        r"^(Config group override must be a string or a list)\. Got (.+)",
+        "{}, not {}: task=cola, method=vanilla, ...",
+    ),
+    (r"^LexerNoViableAltException: (.*)", "{}: not readable" + _QUOTES),
+)
 
 
 class UserError(Exception):
@@ -32,6 +50,7 @@ def one_line(error: BaseException, known_keys: Collection[str] = ()) -> str:
     """
     # The numerics and the search step know this file, and run where there is no Hydra.
     from hydra.errors import HydraException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(error, MissingConfigException) and error.missing_cfg_file in _EXTRAS:
         extra = _EXTRAS[error.missing_cfg_file]
@@ -41,11 +60,21 @@ def one_line(error: BaseException, known_keys: Collection[str] = ()) -> str:
         return f"{group}={choice}: no such {group}; one of {', '.join(error.options)}"
     # Hydra keeps the reason in the cause; our own messages have it in them.
     cause = error.__cause__ if isinstance(error, HydraException) else None
-    text = "\n".join([*_lines(error), *_lines(cause)])
-    unknown = re.search(r"To append to your config use \+(.+)", text)
-    if unknown is None:
-        return ": ".join(text.removeprefix("Error merging override ").split("\n"))
-    override = unknown.group(1)
+    text = "\n".join([*_lines(error), *_lines(cause)]).removeprefix("Error merging override ")
+    for pattern, told in _REWORDED:
+        if found := re.search(pattern, text):
+            return told.format(*found.groups())
+    if unknown := re.search(r"To append to your config use \+(.+)", text):
+        return no_such_key(unknown.group(1), known_keys)
+    key = error.full_key if isinstance(error, OmegaConfBaseException) else None
+    if key and re.match(r"Key '.+' not in ", text):
+        return no_such_key(key, known_keys)
+    told = ": ".join(text.split("\n"))
+    return f"{key}: {told}" if key and key not in told else told
+
+
+def no_such_key(override: str, known_keys: Collection[str]) -> str:
+    """The line on a key that there is not, with the one that may be meant."""
     close = get_close_matches(override.split("=")[0], known_keys, n=1, cutoff=0.75)
     return f"{override}: no such key" + (f"; did you mean {close[0]}?" if close else "")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agwm.atomic import write_atomically
-from agwm.command import exit_code
+from agwm.command import Parser, exit_code
 from agwm.data.targets import Targets
 from agwm.data.texts import Row
 from agwm.errors import UserError
@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_code(lambda: _evaluate(options))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m agwm.evaluate",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,

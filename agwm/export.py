@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from agwm.atomic import replacing
-from agwm.command import exit_code
+from agwm.command import Parser, exit_code
 from agwm.errors import UserError
 from agwm.models.folder import ADAPTER, read_folder
 from agwm.results.rows import check_free
@@ -27,8 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_code(lambda: _export(options))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m agwm.export",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from agwm.config import Optim
-from agwm.errors import UserError
+from agwm.errors import UserError, no_such_key
 from agwm.seeding import derive
 
 if TYPE_CHECKING:
@@ -193,4 +193,7 @@ def build_method(config: Mapping[str, Any]) -> Method:
     except OmegaConfBaseException as error:
         reason = (error.msg or str(error)).splitlines()[0]
         key = error.full_key or key
+        known = [f"method.{field.name}" for field in fields(found)]
+        if f"method.{key}" not in known:
+            raise UserError(no_such_key(f"method.{key}={values.get(key)}", known)) from error
         raise UserError(f"method.{key}={values.get(key)}: {reason}") from error

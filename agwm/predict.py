@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from agwm.command import exit_code
+from agwm.command import Parser, exit_code
 from agwm.errors import UserError
 from agwm.models.folder import read_folder
 from agwm.results.rows import check_rows_file, row_writer
@@ -29,8 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_code(lambda: _predict(options))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m agwm.predict",
         description=_DESCRIPTION,
         epilog=_EPILOG,

@@ -4,16 +4,24 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from agwm.atomic import remove_partial
-from agwm.config import RunConfig, config_hash, quoted, register, run_dir, to_run_config
+from agwm.config import (
+    config_hash,
+    known_keys,
+    quoted,
+    register,
+    run_dir,
+    to_run_config,
+)
 from agwm.data.own import settled
 from agwm.errors import UserError, one_line
 from agwm.hub import settle_offline
@@ -43,11 +51,23 @@ def main() -> None:
     # Hydra then raises instead of printing lines of its own.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["dry_run=true" if argument == "--dry-run" else argument for argument in sys.argv]
-    sys.argv = [quoted(argument) for argument in sys.argv]
+    sys.argv = [sys.argv[0], *map(quoted, sys.argv[1:])]
     # What a job does not tell by itself is a command line that Hydra could not compose.
     with stoppable(), _told(_exit_codes.append, otherwise=2):
+        _refuse_unknown_options(sys.argv[1:])
         job()
     sys.exit(max(_exit_codes, default=0))
+
+
+def _refuse_unknown_options(arguments: list[str]) -> None:
+    """Before Hydra, which would print its usage."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; key=value, -m for several runs, or --help")
+
+    parser.error = refuse
+    parser.parse_args(arguments)
 
 
 def _run_once(cfg: DictConfig) -> None:
@@ -110,7 +130,7 @@ def _told(remember: Callable[[int], None], otherwise: int = 1) -> Iterator[None]
         if _WANTS_TRACEBACK:
             raise
         remember(2)
-        print(f"error: {one_line(error, _known_keys())}", file=sys.stderr)
+        print(f"error: {one_line(error, known_keys())}", file=sys.stderr)
     except BrokenPipeError:
         # Whoever reads our output has had enough: nothing is to be flushed to it at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -122,16 +142,10 @@ def _told(remember: Callable[[int], None], otherwise: int = 1) -> Iterator[None]
             raise
         remember(otherwise)
         hint = " (traceback: error.txt in the run's directory)" if otherwise == 1 else ""
-        print(f"error: {type(error).__name__}: {one_line(error)}{hint}", file=sys.stderr)
-
-
-def _known_keys() -> list[str]:
-    """Keys of the configuration, two levels deep, those of the methods aside."""
-    keys = []
-    for key in fields(RunConfig):
-        inner = fields(key.type) if is_dataclass(key.type) else ()
-        keys += [key.name, *(f"{key.name}.{field.name}" for field in inner)]
-    return keys
+        # Hydra tells some of these mistakes by a plain ValueError.
+        plain = otherwise == 2 and isinstance(error, ValueError)
+        name = "" if plain else f"{type(error).__name__}: "
+        print(f"error: {name}{one_line(error)}{hint}", file=sys.stderr)
 
 
 if __name__ == "__main__":

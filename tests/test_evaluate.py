@@ -126,11 +126,11 @@ def test_labels_that_may_be_names_or_codes_are_names_until_one_can_only_be_a_cod
     [
         (
             ["good", "fine"],
-            "in.csv, row 2: kind is 'fine'; the model's labels are bad, so-so, good",
+            "in.csv, row 2 (line 3): kind is 'fine'; the model's labels are bad, so-so, good",
         ),
-        (["good", "1"], "row 2: kind is '1' while those before are names"),
-        (["0", "3"], "row 2: kind is '3'"),
-        (["good", ""], "row 2: kind is ''"),
+        (["good", "1"], "row 2 (line 3): kind is '1' while those before are names"),
+        (["0", "3"], "row 2 (line 3): kind is '3'"),
+        (["good", ""], "row 2 (line 3): kind is ''"),
     ],
 )
 def test_a_label_that_is_none_is_told_with_its_row(model, command, labels, message):
@@ -143,7 +143,7 @@ def test_a_label_that_is_none_is_told_with_its_row(model, command, labels, messa
 def test_the_label_column_can_be_named(model, command):
     write_csv(TARGET, name="stars")
     code, _, err = command(model, "in.csv")
-    assert code == 2 and "row 1: no column 'kind' among 'text', 'stars'; --label" in err
+    assert code == 2 and "row 1 (line 2): no column 'kind' among 'text', 'stars'; --label" in err
     assert command(model, "in.csv", "--label", "stars")[0] == 0
 
 
@@ -194,7 +194,7 @@ def test_a_regression_is_compared_with_its_numbers(tmp_path, command):
     assert low < found["metrics"]["pearson"] < high
     write_csv(["1.5", "nan"], TEXTS[:2], name="label")
     code, _, err = command(model, "in.csv")
-    assert code == 2 and "row 2: label is 'nan', not a number" in err
+    assert code == 2 and "row 2 (line 3): label is 'nan', not a number" in err
     code, _, err = command(model, "in.csv", "--mistakes", "m.csv")
     assert code == 2 and "--mistakes: a regression" in err
 

@@ -249,7 +249,7 @@ MISTAKES = [
     ('{"text": "a"}\n{"text": null}', ["--format", "jsonl"], "in.csv, row 2: text is missing"),
     ('{"text": "a"}\n{"t": "b"}', ["--format", "jsonl"], "in.csv, row 2: text is missing"),
     ('{"text": "a"}\n{"text": 7}', ["--format", "jsonl"], "row 2: text is 7, not a text"),
-    ('{"text": "a\\ud800"}', ["--format", "jsonl"], "row 1: text holds half a character"),
+    ('{"text": "a\\ud800"}', ["--format", "jsonl"], "line 1: not JSON (half a character"),
     (
         '{"text": "a"}\n{"text": "a", "p_bad": 7}',
         ["--format", "jsonl"],

@@ -3,15 +3,19 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 from agwm.config import Task
 from agwm.data.acceptability import generate
-from agwm.data.files import find_split, read_rows
+from agwm.data.files import find_split, place, read_rows
 from agwm.errors import UserError
+
+_WHOLE = re.compile(r"^([+-]?\d+)\.0+$")
 
 
 @dataclass(frozen=True)
@@ -88,40 +92,57 @@ def _texts(row: dict[str, Any], task: Task, origin: str, number: int) -> tuple[s
         # One half of a pair may be empty, as some of qqp's are; own data is told of it, and runs.
         empty = task.train is None and not "".join(map(str, texts)).strip()
         if not isinstance(text, str) or empty:
-            raise UserError(f"{origin}, row {number}: {column} is {text!r}, not a text")
+            where = place(origin, number, row)
+            raise UserError(f"{where}: {column} is {short_repr(text)}, not a text")
     return texts
 
 
 def _label(row: dict[str, Any], task: Task, origin: str, number: int) -> int | float:
     given = row.get(task.label or "label")
+
+    def refused(wanted: str) -> UserError:
+        where = place(origin, number, row)
+        return UserError(f"{where}: label is {short_repr(given)}, not {wanted}")
+
     if task.train is not None and task.labels is not None:
         if isinstance(given, list | dict | bytes):
-            raise UserError(f"{origin}, row {number}: label is {given!r}, not a name or a number")
+            raise refused("a name or a number")
         if (name := label_name(given)) in task.labels:
             return task.labels.index(name)
-        known = ", ".join(task.labels)
-        raise UserError(f"{origin}, row {number}: label is {given!r}, not one of {known}")
-    try:
-        value = float("nan" if given is None or isinstance(given, bool) else given)
-    except (TypeError, ValueError):
-        value = math.nan
+        raise refused("one of " + ", ".join(task.labels))
+    value = finite(given)
     if task.labels is None:
-        if not math.isfinite(value):
-            raise UserError(f"{origin}, row {number}: label is {given!r}, not a number")
+        if value is None:
+            raise refused("a number")
         return value
     if value not in range(len(task.labels)):
-        codes = ", ".join(f"{code} ({name})" for code, name in enumerate(task.labels))
-        raise UserError(f"{origin}, row {number}: label is {given!r}, not one of {codes}")
+        codes = (f"{code} ({name})" for code, name in enumerate(task.labels))
+        raise refused("one of " + ", ".join(codes))
     return int(value)
 
 
 def label_name(given: Any) -> str:
-    """A label as a name, however a file writes it: 1, 1.0, "1" and " 1" are one; none is ""."""
+    """A label as a name, however it is written: 1, 1.0, "1.0" and " 1" are one; none is ""."""
     if given is None or given != given:
         return ""
+    if isinstance(given, bool):
+        return str(given).lower()
+    if isinstance(given, list | dict | bytes):
+        return short_repr(given)  # no label, which is told with its row; however deep it is
     if isinstance(given, float) and given.is_integer():
         given = int(given)
-    return (str(given).lower() if isinstance(given, bool) else str(given)).strip()
+    return _WHOLE.sub(r"\1", str(given).strip())
+
+
+def finite(given: Any) -> float | None:
+    """The number that a label is, or None: no truth value, nor what only Python takes for one."""
+    if isinstance(given, bool | bytes) or (isinstance(given, str) and "_" in given):
+        return None
+    try:
+        value = float(given)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _from_hub(task: Task, split: str) -> list[dict[str, Any]]:

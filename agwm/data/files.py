@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from agwm.errors import UserError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def find_split(folder: Path, split: str) -> Path:
@@ -25,6 +27,25 @@ def find_split(folder: Path, split: str) -> Path:
         names = " and ".join(path.name for path in found)
         raise UserError(f"data_dir: {folder} holds both {names}; keep one")
     return found[0]
+
+
+class Row(dict[str, Any]):
+    """Values by column, of a file that has lines; `line` is the one that it begins on."""
+
+    __slots__ = ("line",)
+
+    def __init__(self, values: Iterable[tuple[str, Any]], line: int) -> None:
+        super().__init__(values)
+        self.line = line
+
+
+def place(origin: str, number: int, row: dict[str, Any]) -> str:
+    """Where a message says that `row` is: rows are counted from 1, without header and blank lines.
+
+    The line is given where another number is found by it.
+    """
+    line = getattr(row, "line", number)
+    return f"{origin}, row {number}" + (f" (line {line})" if line != number else "")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -59,8 +80,10 @@ def iterate_rows(path: Path, kind: str | None = None) -> Iterator[dict[str, Any]
         opened = gzip.open if path.suffix == ".gz" else open
         with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
             yield from parse_lines(lines, kind, str(path))
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
+    # ValueError: a name that no file can have.
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise UserError(f"{path}: cannot be read ({reason})") from error
 
 
 def parse_lines(lines: Iterable[str], kind: str, origin: str) -> Iterator[dict[str, Any]]:
@@ -69,8 +92,17 @@ def parse_lines(lines: Iterable[str], kind: str, origin: str) -> Iterator[dict[s
     Raises:
         UserError: a line that is malformed; it names `origin`.
     """
+    checked = text_lines(lines, origin)
+    yield from _jsonl(checked, origin) if kind == "jsonl" else _csv(checked, kind, origin)
+
+
+def text_lines(lines: Iterable[str], origin: str) -> Iterator[str]:
+    """`lines` as they are; raises `UserError` at what is no text in UTF-8."""
     try:
-        yield from _jsonl(lines, origin) if kind == "jsonl" else _csv(lines, kind, origin)
+        for number, line in enumerate(lines, start=1):
+            if "\0" in line:
+                raise UserError(f"{origin}, line {number}: holds a NUL byte; save it as UTF-8 text")
+            yield line
     except UnicodeDecodeError as error:
         wrong = error.object[error.start : error.start + 1]  # of a block: it knows no line
         raise UserError(
@@ -83,35 +115,61 @@ def _jsonl(lines: Iterable[str], origin: str) -> Iterator[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{origin}, line {number}: not JSON ({error})") from error
+            row = json.loads(line, object_pairs_hook=_object)
+            # Only written so can half a character be in a file that is UTF-8.
+            if "\\ud" in line.lower() and _HALF.search(json.dumps(row, ensure_ascii=False)):
+                raise ValueError("half a character: a surrogate without its other half")
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{origin}, line {number}: not JSON ({error}); an object a line"
+            ) from error
         if not isinstance(row, dict):
             raise UserError(f"{origin}, line {number}: not a JSON object but {line[:40]!r}")
-        yield row
+        yield Row(row.items(), number)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} stands in it twice")
+    return found
 
 
 def _csv(lines: Iterable[str], kind: str, origin: str) -> Iterator[dict[str, Any]]:
-    dialect = csv.excel_tab if kind == "tsv" else csv.excel
-    reader = csv.DictReader(lines, dialect=dialect, strict=True)
+    reader = csv.reader(lines, csv.excel_tab if kind == "tsv" else csv.excel, strict=True)
+    names: list[str] = []
+    start = 1  # of a row, which may go over several lines
     try:
-        names = reader.fieldnames or []
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise UserError(f"{origin}: its header has {', '.join(map(repr, twice))} twice")
-        if len(names) == 1 and (other := next((sign for sign in ";\t" if sign in names[0]), None)):
-            raise UserError(
-                f"{origin}: the cells of its header stand apart by {other!r}; save it with commas, "
-                "or as .tsv with tabs"
-            )
-        for row in reader:
-            if None in row or None in row.values():
-                raise UserError(f"{origin}, line {reader.line_num}: not {len(names)} cells")
-            yield row
+        for cells in reader:
+            if cells and not names:
+                names = cells
+                _check_header(names, origin)
+            elif cells:
+                if len(cells) != len(names):
+                    wanted = f"not {len(names)} cells, as in the header, but {len(cells)}"
+                    raise UserError(f"{origin}, line {start}: {wanted}")
+                yield Row(zip(names, cells, strict=True), start)
+            start = reader.line_num + 1
     except csv.Error as error:
-        # The inner reader has counted the line that it failed on.
-        number = reader.reader.line_num
-        raise UserError(f"{origin}, line {number}: not CSV ({error})") from error
+        raise UserError(
+            f"{origin}, line {start}: not CSV ({error}); is one of its quotes open or alone?"
+        ) from error
+
+
+def _check_header(names: list[str], origin: str) -> None:
+    _refuse_twice(names, origin)
+    if len(names) == 1 and (other := next((sign for sign in ";\t" if sign in names[0]), None)):
+        raise UserError(
+            f"{origin}: the cells of its header stand apart by {other!r}; save it with commas, "
+            "or as .tsv with tabs"
+        )
+
+
+def _refuse_twice(names: list[str], origin: str) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"{origin}: its header has {', '.join(map(repr, twice))} twice")
 
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:
@@ -120,7 +178,9 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
 
     try:
         with parquet.ParquetFile(path) as file:
+            _refuse_twice(file.schema_arrow.names, str(path))
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
-    except pyarrow.ArrowException as error:
-        raise UserError(f"{path}: not Parquet ({error})") from error
+    # ValueError: a string that is not UTF-8, a time that Python does not know.
+    except (pyarrow.ArrowException, ValueError) as error:
+        raise UserError(f"{path}: not Parquet ({' '.join(str(error).split())})") from error

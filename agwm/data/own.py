@@ -1,7 +1,6 @@
 """Own data: what the columns and labels of a file are, and which of its rows are held out."""
 
 import hashlib
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from agwm.config import RunConfig, Task
-from agwm.data.examples import Examples, label_name, to_examples
-from agwm.data.files import read_rows
+from agwm.data.examples import Examples, finite, label_name, to_examples
+from agwm.data.files import place, read_rows
 from agwm.data.texts import usual_columns
 from agwm.errors import UserError, require
 from agwm.seeding import stream
@@ -77,7 +76,11 @@ def load_own(task: Task, split: str) -> Examples:
 
 
 def _rows(path: str) -> list[dict[str, Any]]:
-    return _cached_rows(path, Path(path).stat().st_mtime_ns if Path(path).is_file() else 0)
+    try:
+        changed = Path(path).stat().st_mtime_ns
+    except (OSError, ValueError):
+        changed = 0  # which reading it tells in its words
+    return _cached_rows(path, changed)
 
 
 @lru_cache(maxsize=4)
@@ -105,7 +108,8 @@ def _text_columns(task: Task, row: dict[str, Any]) -> list[str]:
     others = [name for name in unlabelled if name.lower() not in _LABELS]
     if len(others) == 1:
         return others
-    raise UserError(f"{path}: which column holds the text? task.text=COLUMN, of {', '.join(row)}")
+    there = ", ".join(row) or "none"
+    raise UserError(f"{path}: which column holds the text? task.text=COLUMN, of {there}")
 
 
 def _label_column(path: Path, row: dict[str, Any], columns: list[str]) -> str:
@@ -124,18 +128,11 @@ def _kind(task: Task, names: Sequence[str]) -> str:
     """Regression for fractions and for many different numbers; names and few codes are classes."""
     if task.labels is not None:
         return "classification"
-    numbers = [_number(name) for name in set(names)]
-    if not all(map(math.isfinite, numbers)):
+    numbers = [finite(name) for name in set(names)]
+    if None in numbers:
         return "classification"
     whole = all(number == int(number) for number in numbers)
     return "classification" if whole and len(numbers) <= _MOST_NUMBERED_CLASSES else "regression"
-
-
-def _number(name: str) -> float:
-    try:
-        return float(name)
-    except ValueError:
-        return math.nan
 
 
 def _labels(task: Task, path: Path, column: str, names: list[str]) -> list[str]:
@@ -153,8 +150,8 @@ def _labels(task: Task, path: Path, column: str, names: list[str]) -> list[str]:
             f"{path}: column {column!r} holds {len(found)} different labels in {len(names)} rows; "
             "give task.label=COLUMN, or task.kind=regression if they are numbers"
         )
-    numbered = all(math.isfinite(_number(name)) for name in found)
-    return sorted(found, key=(lambda name: (_number(name), name)) if numbered else None)
+    numbered = all(finite(name) is not None for name in found)
+    return sorted(found, key=(lambda name: (finite(name), name)) if numbered else None)
 
 
 def _metrics(labels: list[str] | None, names: list[str]) -> list[str]:
@@ -199,8 +196,9 @@ def _held_out(examples: Examples, task: Task) -> set[int]:
                     "numbers; add more, or give task.validation"
                 )
             row, name = examples.ids[found[0][0]], task.labels[stratum]
+            where = place(task.train, row, _rows(task.train)[row - 1])
             raise UserError(
-                f"{task.train}, row {row}: {name!r} stands beside one text alone, which cannot be "
+                f"{where}: {name!r} stands beside one text alone, which cannot be "
                 "both learned from and tested on; correct it, add more, or give task.validation"
             )
         wanted = task.held_out * sum(map(len, found))

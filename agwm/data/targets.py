@@ -1,9 +1,10 @@
 """The labels of a file, as codes of a model that exists already."""
 
-import math
+from reprlib import repr as short_repr
 from typing import Any
 
-from agwm.data.examples import label_name
+from agwm.data.examples import finite, label_name
+from agwm.data.files import place
 from agwm.errors import UserError
 
 _SHOWN = 10  # names in a message
@@ -22,7 +23,11 @@ class Targets:
 
     def __init__(self, labels: list[str] | None, column: str, origin: str) -> None:
         self.labels, self.column, self.origin = labels, column, origin
-        self._names = {name: code for code, name in enumerate(labels or ())}
+        self._names = {label_name(name): code for code, name in enumerate(labels or ())}
+        if len(self._names) < len(labels or ()):
+            raise UserError(
+                f"the model's labels {', '.join(labels)} are not told apart in a file; rename one"
+            )
         self._codes = {str(code): code for code in range(len(labels or ()))}
         self._readings = [self._names, self._codes]
 
@@ -33,14 +38,14 @@ class Targets:
 
     def check(self, row: dict[str, Any], number: int) -> None:
         """See the label of row `number`; raises `UserError` if it does not go with the others."""
-        where = f"{self.origin}, row {number}"
+        where = place(self.origin, number, row)
         if self.column not in row:
             there = ", ".join(map(repr, row))
             raise UserError(f"{where}: no column {self.column!r} among {there}; --label names it")
         given = row[self.column]
         if self.labels is None:
-            if not _is_number(given):
-                raise UserError(f"{where}: {self.column} is {given!r}, not a number")
+            if finite(given) is None:
+                raise UserError(f"{where}: {self.column} is {short_repr(given)}, not a number")
             return
         fitting = [reading for reading in self._readings if label_name(given) in reading]
         if not fitting:
@@ -50,8 +55,8 @@ class Targets:
             )
             before = " while those before are " + ("codes" if self.are_codes else "names")
             raise UserError(
-                f"{where}: {self.column} is {given!r}{before if mixed else ''}; the model's labels "
-                f"are {names} (or 0 to {len(self.labels) - 1} throughout)"
+                f"{where}: {self.column} is {short_repr(given)}{before if mixed else ''}; "
+                f"the model's labels are {names} (or 0 to {len(self.labels) - 1} throughout)"
             )
         self._readings = fitting
 
@@ -60,10 +65,3 @@ class Targets:
         if self.labels is None:
             return [float(label) for label in given]
         return [self._readings[0][label_name(label)] for label in given]
-
-
-def _is_number(label: Any) -> bool:
-    try:
-        return not isinstance(label, bool) and math.isfinite(float(label))
-    except (TypeError, ValueError):
-        return False

@@ -5,9 +5,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
-from agwm.data.files import SUFFIXES, iterate_rows, parse_lines
+from agwm.data.files import SUFFIXES, iterate_rows, parse_lines, place, text_lines
 from agwm.errors import UserError
 
 Row = dict[str, Any]
@@ -67,12 +68,8 @@ class Source:
         if self.kind != "text":
             yield from parse_lines(lines, self.kind, self.name)
             return
-        try:
-            for line in lines:
-                yield {self.column: line.rstrip("\r\n")}
-        except UnicodeDecodeError as error:
-            byte = f"{error.reason} at byte {error.start}"
-            raise UserError(f"{self.name}: not UTF-8 ({byte})") from error
+        for line in text_lines(lines, self.name):
+            yield {self.column: line.rstrip("\r\n")}
 
 
 def open_source(given: str, kind: str | None, columns: list[str] | None) -> Source:
@@ -171,9 +168,8 @@ def texts_of(row: Row, columns: list[str], source: Source, number: int) -> tuple
     for column in columns:
         text = row.get(column)
         if text is None:
-            raise UserError(f"{source.name}, row {number}: {column} is missing")
+            raise UserError(f"{place(source.name, number, row)}: {column} is missing")
         if not isinstance(text, str):
-            raise UserError(f"{source.name}, row {number}: {column} is {text!r}, not a text")
-        if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
-            raise UserError(f"{source.name}, row {number}: {column} holds half a character")
+            where = place(source.name, number, row)
+            raise UserError(f"{where}: {column} is {short_repr(text)}, not a text")
     return tuple(row[column] for column in columns)

@@ -1,6 +1,5 @@
 """Command line: `python -m agwm.doctor [key=value ...]`; see `--help`."""
 
-import argparse
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from agwm.config import RunConfig, compose_config
+from agwm.command import Parser
+from agwm.config import RunConfig, compose_config, known_keys
 from agwm.doctor import machine, sources
 from agwm.doctor.finding import NOTE, OK, PROBLEM, Finding
 from agwm.errors import UserError, one_line
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = compose_config(*overrides)
         build_method(config.method)
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error, known_keys())}", file=sys.stderr)
         return 2
     # A path that the terminal cannot show is no reason to say nothing.
     sys.stdout.reconfigure(errors="backslashreplace")
@@ -45,8 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if problems else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m agwm.doctor",
         description="Whether a run of agwm.train with these overrides would find what it needs.",
     )

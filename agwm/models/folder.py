@@ -63,7 +63,7 @@ def _config(path: Path) -> Path:
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(found, dict):
         raise UserError(f"{path}: not a JSON object")
@@ -73,6 +73,8 @@ def _json(path: Path) -> dict[str, Any]:
 def _labels(config: dict[str, Any], path: Path) -> list[str] | None:
     # The names that transformers makes up are not in the file.
     names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    if not isinstance(names, dict):
+        raise UserError(f"{path}: id2label={names}: must be an object of names by code")
     kind = config.get("problem_type")
     if kind == "regression" or (kind is None and len(names) == 1):
         if len(names) == 1:

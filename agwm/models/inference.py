@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
@@ -18,7 +17,6 @@ from agwm.models.folder import ADAPTER, HEAD, ModelFolder
 from agwm.models.positions import positions
 
 _LONGEST = 512  # tokens, where neither tokenizer nor model says
-_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
 class Classifier:
@@ -61,7 +59,8 @@ class Classifier:
             Logits (texts, labels), float32, and how many of the texts were cut.
 
         Raises:
-            UserError: a text without tokens, or batches where the tokenizer has no padding.
+            UserError: a text without tokens, batches where the tokenizer has no padding, or a
+                tokenizer of another model.
             RunError: logits that are not finite.
         """
         rows, cut = self._encode(texts)
@@ -74,12 +73,21 @@ class Classifier:
         found: list[Tensor] = []
         for first in range(0, len(order), batch_size):
             batch = [rows[index] for index in order[first : first + batch_size]]
-            found.append(self.module(**self._padded(batch)).logits.float().cpu())
+            found.append(self._outputs(batch))
             advance(len(batch))
         logits = torch.cat(found)
         if not logits.isfinite().all():
             raise RunError("the model's logits are not finite; its weights are damaged")
         return logits[torch.tensor(order).argsort()], cut
+
+    def _outputs(self, batch: list[dict[str, list[int]]]) -> Tensor:
+        try:
+            return self.module(**self._padded(batch)).logits.float().cpu()
+        except IndexError as error:
+            raise UserError(
+                f"the tokenizer ({len(self.tokenizer)} tokens) gives codes that the model does not "
+                "know; give the folder the model's own tokenizer"
+            ) from error
 
     def _padded(self, batch: list[dict[str, list[int]]]) -> BatchEncoding:
         if len(batch) > 1:
@@ -125,12 +133,21 @@ def load_classifier(folder: ModelFolder, device: str | None) -> Classifier:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False)
         module = _read(folder)
-    except _UNREADABLE as error:
+    except (UserError, MemoryError):
+        raise
+    # The tokenizers library raises plain exceptions, and a wrong configuration any other.
+    except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"MODEL={folder.path}: cannot be read as a sequence classifier with its tokenizer "
             f"({reason})"
         ) from error
+    size = (getattr(module, "config", None) or module.encoder.config).vocab_size
+    if len(tokenizer) < size / 2:
+        raise UserError(
+            f"MODEL={folder.path}: its tokenizer knows {len(tokenizer)} of the model's {size} "
+            "tokens; are the tokenizer's files in the folder?"
+        )
     return Classifier(module, tokenizer, _max_length(folder, tokenizer, module), where)
 
 
@@ -151,7 +168,15 @@ def _read(folder: ModelFolder) -> nn.Module:
         trust_remote_code=False,
         local_files_only=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # to be told in our words
     )
+    if report["mismatched_keys"]:
+        name, *shapes = min(report["mismatched_keys"])
+        found, wanted = (" x ".join(map(str, shape)) for shape in shapes)
+        raise UserError(
+            f"MODEL={folder.path}: {name} is {found} in its weights "
+            f"and {wanted} by its config.json, which are not of one model"
+        )
     if report["missing_keys"]:
         name = min(report["missing_keys"])
         raise UserError(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -25,7 +24,6 @@ from agwm.models.package import package_folder
 from agwm.models.tiny import tiny_tokenizer
 
 _LOG = logging.getLogger("agwm")
-_SOURCE_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,10 @@ def _from_hub(auto_class: Any, source: str | None, **options: Any) -> Any:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
         return auto_class.from_pretrained(source, **options)
-    except _SOURCE_ERRORS as error:
+    except (UserError, MemoryError):
+        raise
+    # The tokenizers library raises plain exceptions, and a wrong configuration any other.
+    except Exception as error:
         reason = " ".join(str(error).split())[:200]
         if source is not None and Path(source).is_dir():
             raise UserError(

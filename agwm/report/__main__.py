@@ -3,31 +3,31 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from agwm.command import Parser, exit_code
 from agwm.errors import UserError
+
+if TYPE_CHECKING:
+    from agwm.report.records import Records
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read, print and write; 0, or 2 for a mistake of the user."""
+    """Read, print and write; 0, 1 if that failed, 2 for a mistake of the user."""
     options = _parser().parse_args(arguments)
-    try:
-        _report(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: _report(options))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m agwm.report",
         description="Tables, tests and plots from the records of runs.",
     )
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUNS", help="folders of runs")
     parser.add_argument(
         "--baseline",
-        default="vanilla",
-        help="method that the others are compared with (%(default)s)",
+        metavar="METHOD",
+        help="method that the others are compared with (vanilla)",
     )
     parser.add_argument(
         "--published",
@@ -59,7 +59,9 @@ def _report(options: argparse.Namespace) -> None:
 
     if options.runs:
         records = read_records(options.runs)
-        report = report_on_runs(records, options.baseline, options.published)
+        _refuse_nothing(records)
+        _refuse_unknown_baseline(records, options.baseline)
+        report = report_on_runs(records, options.baseline or "vanilla", options.published)
     else:
         report = report_on_paper()
     console = Console()
@@ -75,6 +77,21 @@ def _report(options: argparse.Namespace) -> None:
         from agwm.report.wandb_run import log_report
 
         log_report(report, plots, options.out, options.wandb)
+
+
+def _refuse_unknown_baseline(records: "Records", given: str | None) -> None:
+    """One that was asked for; where no run is of the usual one, the report says so."""
+    methods = sorted({run.cell.method for run in (*records.ok, *records.failed)})
+    if given is not None and given not in methods:
+        raise UserError(f"--baseline={given}: no run of it; one of {', '.join(methods)}")
+
+
+def _refuse_nothing(records: "Records") -> None:
+    if not records.ok and not records.failed:
+        file, reason = records.unreadable[0]
+        others = len(records.unreadable) - 1
+        more = f", nor {others} others" if others else ""
+        raise UserError(f"{file}: no record that can be read ({reason}){more}; give other RUNS")
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ def read_records(paths: Iterable[Path]) -> Records:
     """Every record at or below `paths`, each file once.
 
     Raises:
-        UserError: no record, two runs of one cell and seed, two configurations or two metrics in
-            one cell, or a schema version that is not this program's.
+        UserError: no record, two runs of one cell and seed, or two configurations or two metrics in
+            one cell.
     """
     files = sorted({file.resolve(): file for path in paths for file in _find(path)}.values())
     if not files:
@@ -62,7 +62,6 @@ def read_records(paths: Iterable[Path]) -> Records:
             runs.append(_read(file))
         except (OSError, ValueError, KeyError, RecursionError) as error:
             unreadable.append((file, _reason(error)))
-    _require_known_schema(runs)
     ok = [run for run in runs if run.value is not None]
     _refuse_duplicates(ok)
     _refuse_mixed_cells(ok, "configurations", "cell_hash")
@@ -94,6 +93,11 @@ def _read(file: Path) -> Run:
 
 
 def _require_types(record: dict[str, Any]) -> None:
+    version = record["schema_version"]
+    if _is_whole(version) and version != SCHEMA_VERSION:
+        raise ValueError(
+            f"schema_version {version} is not {SCHEMA_VERSION}; use the agwm that wrote it"
+        )
     for name, holds in _REQUIRED.items():
         if not holds(record[name]):
             raise ValueError(f"{name} cannot be {short_repr(record[name])}")
@@ -174,21 +178,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"no field {error}"
     return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-def _require_known_schema(runs: list[Run]) -> None:
-    first = {run.record["schema_version"]: run for run in reversed(runs)}
-    if len(first) > 1:
-        (a, run), (b, other) = list(first.items())[:2]
-        raise UserError(
-            f"{run.folder} has schema version {a} and {other.folder} {b}; report them apart"
-        )
-    for version, run in first.items():
-        if version != SCHEMA_VERSION:
-            raise UserError(
-                f"{run.folder}: schema version {version!r}, known is {SCHEMA_VERSION}; "
-                "use the version of agwm that wrote it"
-            )
 
 
 def _refuse_duplicates(runs: list[Run]) -> None:

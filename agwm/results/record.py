@@ -93,7 +93,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """The record in `folder`; None if there is none that can be read."""
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -113,7 +113,7 @@ def finished_record(folder: Path, config_hash: str) -> dict[str, Any] | None:
         UserError: the folder holds a finished run of another configuration.
     """
     known = read_record(folder)
-    if known is None or known.get("status") != "ok":
+    if known is None or known.get("status") != "ok" or not _has_headline(known):
         return None
     if known.get("config_hash") != config_hash:
         raise UserError(
@@ -122,6 +122,14 @@ def finished_record(folder: Path, config_hash: str) -> dict[str, Any] | None:
             "give another runs_dir or sweep, or force=true to replace it"
         )
     return known
+
+
+def _has_headline(record: dict[str, Any]) -> bool:
+    """Whether it is a run's own: one that was damaged is run again."""
+    headline = record.get("headline")
+    if not isinstance(headline, dict) or not isinstance(headline.get("name"), str):
+        return False
+    return isinstance(headline.get("value"), int | float)
 
 
 def versions() -> dict[str, str]:

@@ -181,12 +181,20 @@ REFUSED = {
         "too few different texts to hold some out",
     ),
     "too many": ([(f"t{i}", f"l{i}") for i in range(9)], [], "9 different labels in 9 rows"),
-    "empty label": ([*TWENTY, ("x", " ")], [], "row 21: label is ' ', not one of a, b"),
-    "rare label": ([*TWENTY, ("x", "c")], [], "row 21: 'c' stands beside one text alone"),
+    "empty label": (
+        [*TWENTY, ("x", " ")],
+        [],
+        r"row 21 \(line 22\): label is ' ', not one of a, b",
+    ),
+    "rare label": (
+        [*TWENTY, ("x", "c")],
+        [],
+        r"row 21 \(line 22\): 'c' stands beside one text alone",
+    ),
     "no number": (
         [*NUMBERS, ("x", "many")],
         ["task.kind=regression"],
-        "row 31: label is 'many', not a",
+        r"row 31 \(line 32\): label is 'many', not a",
     ),
     "share": (TWENTY, ["task.held_out=0.6"], r"task.held_out=0.6: must be in \(0, 0.5\]"),
     "kind": (TWENTY, ["task.kind=ranking"], "task.kind=ranking: must be classification or"),
@@ -240,7 +248,9 @@ def test_a_text_that_is_none_is_refused_with_its_row(compose, tmp_path):
 
 def test_a_label_of_the_evaluation_alone_is_refused_with_its_row(own, tmp_path):
     other = write(tmp_path / "dev.csv", [("x", "a"), ("y", "c")])
-    with pytest.raises(UserError, match=r"dev.csv, row 2: label is 'c', not one of a, b"):
+    with pytest.raises(
+        UserError, match=r"dev.csv, row 2 \(line 3\): label is 'c', not one of a, b"
+    ):
         split(own(TWENTY, f"task.validation={other}"))
 
 
