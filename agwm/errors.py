@@ -50,7 +50,6 @@ def one_line(error: BaseException, known_keys: Collection[str] = ()) -> str:
     """
     # The numerics and the search step know this file, and run where there is no Hydra.
     from hydra.errors import HydraException, MissingConfigException
-    from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(error, MissingConfigException) and error.missing_cfg_file in _EXTRAS:
         extra = _EXTRAS[error.missing_cfg_file]
@@ -66,7 +65,7 @@ def one_line(error: BaseException, known_keys: Collection[str] = ()) -> str:
             return told.format(*found.groups())
     if unknown := re.search(r"To append to your config use \+(.+)", text):
         return no_such_key(unknown.group(1), known_keys)
-    key = error.full_key if isinstance(error, OmegaConfBaseException) else None
+    key = getattr(error, "full_key", None)  # of those of OmegaConf
     if key and re.match(r"Key '.+' not in ", text):
         return no_such_key(key, known_keys)
     told = ": ".join(text.split("\n"))
