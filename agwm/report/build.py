@@ -151,7 +151,8 @@ def _absence_warnings(cells: list[Cell]) -> list[str]:
         methods = dict.fromkeys(key.method for key in mine)
         tasks = dict.fromkeys(key.task for key in mine)
         every = [CellKey(model, n_train, *pair) for pair in product(methods, tasks)]
-        absent += [key for key in every if key not in mine]
+        there = set(mine)
+        absent += [key for key in every if key not in there]
     lines = [
         f"no runs of {method} on {task} ({model}, n = {n_train_text(n_train)})"
         for model, n_train, method, task in absent[:3]

@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
@@ -93,3 +95,22 @@ def test_numbers_that_are_not_finite_are_refused(measure, wrong):
     predictions[0, 1] = wrong
     with pytest.raises(ValueError, match="not finite"):
         measure(predictions)
+
+
+def test_of_many_seeds_agreement_is_still_that_of_the_pairs():
+    rng = np.random.default_rng(0)
+    codes, numbers = rng.integers(0, 4, (70, 9)), rng.normal(3, 1, (70, 9))
+    differ = [np.mean(a != b) for a, b in combinations(codes, 2)]
+    assert disagreement(codes) == pytest.approx(np.mean(differ), rel=1e-12)
+    apart = [np.mean(abs(a - b)) for a, b in combinations(numbers, 2)]
+    assert mean_distance(numbers) == pytest.approx(np.mean(apart), rel=1e-12)
+    assert mean_distance(np.full((70, 3), 0.1)) == 0
+
+
+@pytest.mark.parametrize(("seeds", "tolerance"), [(64, 1e-12), (90, 0.02)])
+def test_of_many_seeds_the_divergence_is_that_of_drawn_pairs(seeds, tolerance):
+    scores = np.random.default_rng(1).dirichlet(np.ones(3), (seeds, 12))
+    pairs = combinations(scores, 2)
+    expected = np.mean([jensenshannon(p, q, axis=1, base=2) ** 2 for p, q in pairs])
+    assert jensen_shannon(scores) == pytest.approx(expected, rel=tolerance)
+    assert jensen_shannon(scores) == jensen_shannon(scores)
