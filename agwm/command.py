@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from agwm.errors import RunError, UserError
+from agwm.shown import masked, shown
 from agwm.stopping import stoppable, stopped
 
 
@@ -42,7 +43,7 @@ def exit_code(work: Callable[[], None]) -> int:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
         own = isinstance(error, UserError | RunError)
-        text = " ".join(str(error).split())
+        text = shown(masked(" ".join(str(error).split())))
         print(f"error: {text if own else f'{type(error).__name__}: {text}'}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     return 0

@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {one_line(error, known_keys())}", file=sys.stderr)
         return 2
     except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         return stopped(error, "; the same command goes on")
@@ -134,8 +134,7 @@ def _folders(config: RunConfig) -> list[Path]:
 
 
 def _report(configs: list[RunConfig]) -> None:
-    from rich.console import Console
-
+    from agwm.console import PlainConsole
     from agwm.report.build import report_on_runs
     from agwm.report.output import write_report
     from agwm.report.plots import make_plots
@@ -152,19 +151,19 @@ def _report(configs: list[RunConfig]) -> None:
     if records is None or not records.ok:
         raise RunError(f"{folder}: no run has finished, so there is nothing to compare")
     report = report_on_runs(records, baseline, published=False)
-    console = Console()
+    console = PlainConsole()
     print_report(report, console)
     for file in write_report(report, make_plots(report.blocks, baseline), folder / "report"):
-        console.print(f"{file}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"{file}", soft_wrap=True)
     for run in records.ok:
         write_card(run.folder)  # with the spread over the seeds, known only now
     verdict = judge(records.ok, baseline, config.task)
-    console.print(f"\n{verdict.text}", highlight=False, markup=False)
+    console.print(f"\n{verdict.text}")
     chosen = min(
         (r for r in records.ok if r.cell.method == verdict.method), key=lambda run: run.seed
     )
     if (chosen.folder / "model").is_dir():
-        console.print(f"model: {chosen.folder / 'model'}", soft_wrap=True, highlight=False)
+        console.print(f"model: {chosen.folder / 'model'}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Any
 
+from agwm.shown import masked, shown
+
 # Which of our extras brings what a preset in conf/hydra/launcher builds on.
 _EXTRAS = {"hydra/launcher/submitit_slurm": "slurm", "hydra/launcher/ray": "ray"}
 # What Hydra and OmegaConf say in words of their own, and we in ours.
@@ -42,12 +44,16 @@ def require(valid: bool, key: str, value: Any, allowed: str) -> None:
 
 
 def one_line(error: BaseException, known_keys: Collection[str] = ()) -> str:
-    """What `error` says, on one line, with Hydra's several put together.
+    """What `error` says, on one line, with Hydra's several put together and no password in it.
 
     Args:
         error: from our code, Hydra or OmegaConf.
         known_keys: of the configuration, "optim.lr" and so on, to find what was meant.
     """
+    return shown(masked(_said(error, known_keys)))
+
+
+def _said(error: BaseException, known_keys: Collection[str]) -> str:
     # The numerics and the search step know this file, and run where there is no Hydra.
     from hydra.errors import HydraException, MissingConfigException
 

@@ -5,12 +5,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from agwm.config import Task
+from agwm.console import PlainConsole
 from agwm.data.datamodule import GlueDataModule
 from agwm.data.examples import Examples
 
@@ -153,13 +152,13 @@ def print_data(summary: DataSummary, path: str) -> None:
         table.add_column(name, justify="left" if name == " " else "right")
     table.add_row("texts" if len(summary.columns) == 1 else "pairs", *_counts(summary))
     for name, counts in (summary.classes or {}).items():
-        table.add_row(Text(f"  {name}"), *map(str, counts))  # not markup, whatever is in it
-    console = Console()
-    console.print(path, soft_wrap=True, highlight=False, markup=False)
+        table.add_row(f"  {name}", *map(str, counts))
+    console = PlainConsole()
+    console.print(path, soft_wrap=True)
     console.print(table)
     if summary.numbers is not None:
         values = ", ".join(f"{name} {value:.4g}" for name, value in summary.numbers.items())
-        console.print(f"labels are numbers: {values}", highlight=False)
+        console.print(f"labels are numbers: {values}")
     lengths = ", ".join(f"{name} {count}" for name, count in summary.tokens.items())
     metric = summary.metric
     if metric == "f1":  # of the second label, which an alphabet has chosen
@@ -170,9 +169,9 @@ def print_data(summary: DataSummary, path: str) -> None:
         f"tokens: {lengths}; {summary.truncated} cut",
     ]
     for line in facts:
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     for remark in summary.remarks:
-        console.print(f"note: {remark}", style="yellow", highlight=False, markup=False)
+        console.print(f"note: {remark}", style="yellow")
 
 
 def _counts(summary: DataSummary) -> tuple[str, str]:

@@ -59,11 +59,12 @@ def _parser() -> Parser:
 def _show(config: RunConfig) -> list[Finding]:
     # Half a second of imports, which a mistake need not wait for.
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from agwm.console import PlainConsole
+
+    console = PlainConsole()
     with console.status("checking ..."):
         findings = findings_of(config)
     table = Table(box=box.SIMPLE_HEAD)

@@ -51,8 +51,7 @@ def _report(options: argparse.Namespace) -> None:
     if not options.runs and not options.published:
         raise UserError("no RUNS; give runs' folders, or --published for the paper's own figures")
     # Half a second of imports, which --help need not wait for.
-    from rich.console import Console
-
+    from agwm.console import PlainConsole
     from agwm.report.build import report_on_paper, report_on_runs
     from agwm.report.records import read_records
     from agwm.report.terminal import print_report
@@ -64,7 +63,7 @@ def _report(options: argparse.Namespace) -> None:
         report = report_on_runs(records, options.baseline or "vanilla", options.published)
     else:
         report = report_on_paper()
-    console = Console()
+    console = PlainConsole()
     print_report(report, console)
     # Imported after the tables are out: matplotlib takes a second.
     from agwm.report.output import write_report
@@ -72,7 +71,7 @@ def _report(options: argparse.Namespace) -> None:
 
     plots = make_plots(report.blocks, report.baseline)
     for file in write_report(report, plots, options.out):
-        console.print(f"{file}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"{file}", soft_wrap=True)
     if options.wandb:
         from agwm.report.wandb_run import log_report
 

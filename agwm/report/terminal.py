@@ -10,6 +10,7 @@ from rich.text import Text
 
 from agwm.report.build import Report
 from agwm.report.table import Table, fold_name
+from agwm.shown import shown
 
 _GAP = 3  # padding beside a column
 
@@ -30,7 +31,7 @@ def print_table(table: Table, console: Console) -> None:
     # A long name is broken, for the numbers beside it to have room.
     texts = [
         [fold_name(text, console.width // 3) for text in row[: table.keys]] + row[table.keys :]
-        for row in table.texts()
+        for row in ([shown(text) for text in row] for row in table.texts())
     ]
     shared = _shared_keys(table, texts)
     names = table.texts()[0] if texts else []

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from agwm.console import PlainConsole
 from agwm.results.record import COLLAPSED, Record
 
 
@@ -26,7 +26,7 @@ def print_summary(record: Record, folder: Path) -> None:
         "backward passes",
     )
     table.add_row("in all", f"{record.cost.total_seconds:.1f} s")
-    console = Console()
+    console = PlainConsole()
     console.print(table)
     if record.degenerate:
         console.print("note: the model predicts the same for every text", style="yellow")
@@ -37,4 +37,4 @@ def print_summary(record: Record, folder: Path) -> None:
     # Paths are to be copied: never wrapped.
     for what, name in {"model": "model", "page": "page.html", "record": "record.json"}.items():
         if (folder / name).exists():
-            console.print(f"{what + ':':7} {folder / name}", soft_wrap=True, highlight=False)
+            console.print(f"{what + ':':7} {folder / name}", soft_wrap=True)

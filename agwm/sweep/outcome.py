@@ -4,9 +4,9 @@ import shlex
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from agwm.console import PlainConsole
 from agwm.results.record import read_record, written
 from agwm.sweep.plan import PlannedRun
 
@@ -23,18 +23,18 @@ def print_plan(planned: list[PlannedRun]) -> None:
 
 def print_outcome(planned: list[PlannedRun]) -> int:
     """Table of the sweep's cells by what the records say; returns how many runs have no result."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = PlainConsole(soft_wrap=True)
     states = {run.folder: _state(run) for run in planned}
     total = Counter(state for state, _ in states.values())
     if total["skipped"] < len(planned):
         console.print(_table(states))
     for folder, (state, error) in states.items():
         if state == "failed":
-            console.print(f"failed: {folder}: {error}", markup=False)
+            console.print(f"failed: {folder}: {error}")
     counts = ", ".join(f"{total[state]} {state}" for state in _STATES if total[state])
     console.print(f"{len(planned)} runs: {counts}")
     roots = sorted({str(Path(run.config.runs_dir, run.config.sweep)) for run in planned})
-    console.print(f"the report: python -m agwm.report {shlex.join(roots)}", markup=False)
+    console.print(f"the report: python -m agwm.report {shlex.join(roots)}")
     return total["failed"] + total["not run"]
 
 

@@ -5,11 +5,10 @@ from collections import defaultdict
 from datetime import timedelta
 from statistics import mean
 
-from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 
+from agwm.console import PlainConsole
 from agwm.sweep.job import Job
 
 
@@ -22,7 +21,7 @@ class Overview:
 
     def __init__(self, jobs: list[Job]) -> None:
         self.jobs = list(jobs)
-        self.console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
+        self.console = PlainConsole(file=sys.stderr, soft_wrap=True)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
         self.lengths: dict[str, list[float]] = defaultdict(list)  # seconds, by kind
 
@@ -37,7 +36,7 @@ class Overview:
     def started(self, job: Job) -> None:
         """A line for a log; the live table shows it anyway."""
         if not self.console.is_terminal:
-            self.console.print(f"started: {job.label}", markup=False)
+            self.console.print(f"started: {job.label}")
 
     def ended(self, job: Job) -> None:
         """A line above the live table, with what the job said last if it failed."""
@@ -45,10 +44,10 @@ class Overview:
             self.lengths[job.kind].append(job.seconds)
         outcome = "done" if job.code == 0 else f"FAILED (exit code {job.code})"
         line = f"[{self._over()}/{len(self.jobs)}] {outcome} in {_clock(job.seconds)}: {job.label}"
-        self.console.print(line, markup=False)
+        self.console.print(line)
         if job.code:
             told = [line for line in job.lines if line.startswith("error:")] or [*job.lines][-3:]
-            self.console.print("\n".join(f"    {line}" for line in told), markup=False)
+            self.console.print("\n".join(f"    {line}" for line in told))
 
     def _over(self) -> int:
         return sum(job.code is not None for job in self.jobs)
@@ -70,7 +69,7 @@ class Overview:
             table.add_column(column, no_wrap=True, overflow="ellipsis")
         for job in running:
             now = job.lines[-1] if job.lines else "starting"
-            table.add_row(escape(job.label), _clock(job.elapsed), escape(now))
+            table.add_row(job.label, _clock(job.elapsed), now)
         return table
 
     def _time_left(self, running: list[Job]) -> str:
