@@ -13,7 +13,7 @@ from agwm.data.targets import Targets
 from agwm.data.texts import Row
 from agwm.errors import UserError
 from agwm.models.folder import read_folder
-from agwm.results.rows import check_free, check_rows_file, row_writer
+from agwm.results.rows import check_free, check_rows_file, row_writer, warn_of_formulas
 from agwm.scoring import Added, Job, add_arguments, classified, prepare
 
 if TYPE_CHECKING:
@@ -83,16 +83,15 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise UserError(f"--mistakes: {job.source.name} can be read only once; give a file")
     predicted, target, mistakes = _classify(job, options, targets, added)
     # Seconds, which a mistake is not to wait for.
-    from rich.console import Console
-
+    from agwm.console import PlainConsole
     from agwm.report.terminal import print_table
     from agwm.training.quality import measure
 
     quality = measure(predicted, target, folder.labels, folder.metrics)
-    console = Console()
+    console = PlainConsole()
     if targets.are_codes:
         names = ", ".join(f"{code} {name}" for code, name in enumerate(folder.labels))
-        console.print(f"labels are codes: {names}", markup=False, highlight=False)
+        console.print(f"labels are codes: {names}")
     for table in _tables(quality, job.done):
         print_table(table, console)
     if options.output is not None:
@@ -101,8 +100,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         text = json.dumps(told, indent=2, ensure_ascii=False)
         write_atomically(options.output, text + "\n")
     if options.mistakes is not None:
-        with row_writer(options.mistakes) as writer:
+        with row_writer(options.mistakes, options.for_spreadsheet) as writer:
             writer.write(mistakes)
+        warn_of_formulas(writer)
         print(f"{len(mistakes)} mistakes: {options.mistakes}", file=sys.stderr)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from agwm.command import Parser, exit_code
 from agwm.errors import UserError
 from agwm.models.folder import read_folder
-from agwm.results.rows import check_rows_file, row_writer
+from agwm.results.rows import check_rows_file, row_writer, warn_of_formulas
 from agwm.scoring import Added, add_arguments, classified, prepare
 
 _DESCRIPTION = """\
@@ -19,7 +19,8 @@ regression) and a column `p_LABEL` with the probability of each label. Rows stay
 _EPILOG = """\
 Texts longer than the model's limit are cut and counted. Data is written to CSV as it is: a cell
 that begins with = + - or @ stays so, to be read back unchanged, and is counted, since a
-spreadsheet would take it for a formula.
+spreadsheet would take it for a formula and could run it; --for-spreadsheet puts an apostrophe
+before it.
 """
 
 
@@ -67,15 +68,10 @@ def _predict(options: argparse.Namespace) -> None:
     folder = read_folder(options.model)
     added = Added(folder.labels, options.prefix)
     job = prepare(folder, options, options.input, added.refuse_clash)
-    with row_writer(options.output) as writer:
+    with row_writer(options.output, options.for_spreadsheet) as writer:
         for rows, logits in classified(job, options):
             writer.write(added.to(rows, logits))
-    if writer.formulas:
-        print(
-            f"warning: cells that begin with = + - or @: {writer.formulas}; a spreadsheet may take "
-            "them for formulas: import them as text",
-            file=sys.stderr,
-        )
+    warn_of_formulas(writer)
     if options.output is not None:
         print(f"{job.done} rows: {options.output}", file=sys.stderr)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from agwm.data.texts import KINDS, Row, Source, open_source, text_columns, texts_of
 from agwm.errors import UserError
 from agwm.models.folder import ModelFolder
+from agwm.shown import shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch-size", type=int, default=32, metavar="N", help="texts at once (%(default)s)"
+    )
+    parser.add_argument(
+        "--for-spreadsheet",
+        action="store_true",
+        help="in CSV and TSV, an apostrophe before each cell that could be a formula",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (cuda where there is one)")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU (torch's own choice)")
@@ -95,7 +101,7 @@ def prepare(
         raise UserError(f"{source.name}: holds no rows")
     columns = text_columns(first, wanted, label or folder.label, source)
     if wanted is None and source.kind != "text":
-        print(f"texts: {' and '.join(columns)}", file=sys.stderr)
+        print(f"texts: {shown(' and '.join(columns))}", file=sys.stderr)
     job = Job(folder, source, columns, chain([first], rows), check)
     if source.rereadable:
         job.total = sum(1 for _ in job.checked())

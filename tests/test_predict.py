@@ -172,6 +172,21 @@ def test_every_cell_comes_through_every_kind_of_file(model, command, given, want
     assert ("= + - or @: 2;" in err) == (wanted in ("csv", "tsv"))
 
 
+@pytest.mark.parametrize("name", [None, "out.csv", "out.tsv"])
+def test_for_a_spreadsheet_no_cell_can_be_a_formula(model, command, name):
+    formulas = ["=1+1", "+A1", "-A1", "@x", "\t=1", "\r=1"]
+    write_csv("in.csv", {"text": formulas, "=n": ["-3", "+4.5", "a=b", "", "1e5", "-"]})
+    chosen = ("--for-spreadsheet", *(() if name is None else ("-o", name)))
+    code, out, err = command(model, "in.csv", *chosen)
+    assert code == 0 and "formulas" not in err
+    text = out if name is None else Path(name).read_bytes().decode()
+    dialect = "excel-tab" if name == "out.tsv" else "excel"
+    found = list(csv.DictReader(io.StringIO(text, newline=""), dialect=dialect))
+    assert [row["text"] for row in found] == [f"'{cell}" for cell in formulas]
+    # Numbers stay numbers.
+    assert [row["'=n"] for row in found] == ["-3", "+4.5", "a=b", "", "1e5", "'-"]
+
+
 def test_values_that_are_no_text_keep_their_type_where_the_file_has_types(model, command):
     rows = [{"text": "a day", "n": 3, "tags": ["x"]}, {"text": "a time", "n": None, "tags": []}]
     Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -48,10 +48,15 @@ def check_free(option: str, path: Path | None, force: bool) -> None:
 
 
 @contextmanager
-def row_writer(path: Path | None) -> Iterator[Writer]:
-    """A writer to `path`, which is there whole or not at all; None is CSV to standard output."""
+def row_writer(path: Path | None, for_spreadsheet: bool = False) -> Iterator[Writer]:
+    """A writer to `path`, which is there whole or not at all; None is CSV to standard output.
+
+    Args:
+        path: of the file.
+        for_spreadsheet: in CSV and TSV, put an apostrophe before what may be a formula.
+    """
     if path is None:
-        yield _Delimited(sys.stdout, csv.excel)
+        yield _Delimited(sys.stdout, csv.excel, for_spreadsheet)
         return
     with replacing(path) as temporary:
         if path.suffix == ".parquet":
@@ -65,14 +70,29 @@ def row_writer(path: Path | None) -> Iterator[Writer]:
             if path.suffix == ".jsonl":
                 yield _Jsonl(file)
             else:
-                yield _Delimited(file, csv.excel_tab if path.suffix == ".tsv" else csv.excel)
+                dialect = csv.excel_tab if path.suffix == ".tsv" else csv.excel
+                yield _Delimited(file, dialect, for_spreadsheet)
+
+
+def warn_of_formulas(writer: Writer) -> None:
+    """Say on stderr how many cells of what was written might be taken for formulas."""
+    if writer.formulas:
+        print(
+            f"warning: cells that begin with = + - or @: {writer.formulas}; a spreadsheet may take "
+            "them for formulas: import them as text, or give --for-spreadsheet",
+            file=sys.stderr,
+        )
 
 
 class _Delimited:
-    """Cells are written as they are: one that begins with = is data, and to be read back so."""
+    """Cells are written as they are: one that begins with = is data, and to be read back so.
 
-    def __init__(self, file: TextIO, dialect: type[csv.Dialect]) -> None:
+    Unless it is not to be read back, but looked at in a spreadsheet.
+    """
+
+    def __init__(self, file: TextIO, dialect: type[csv.Dialect], for_spreadsheet: bool) -> None:
         self.formulas = 0
+        self.for_spreadsheet = for_spreadsheet
         self.columns: list[str] | None = None
         self.rows = 0
         self.plain = csv.writer(file, dialect, lineterminator="\n")
@@ -94,6 +114,8 @@ class _Delimited:
             self._line([_cell(row.get(name)) for name in self.columns])
 
     def _line(self, cells: list[str]) -> None:
+        if self.for_spreadsheet:
+            cells = [without_formula(cell) for cell in cells]
         self.formulas += sum(_may_be_formula(cell) for cell in cells)
         writer = self.quoted if any("\r" in cell for cell in cells) else self.plain
         writer.writerow(cells)
@@ -105,6 +127,11 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict | list | bool):
         return json.dumps(value, ensure_ascii=False, default=str)
     return str(value)
+
+
+def without_formula(cell: str) -> str:
+    """`cell`, made text by an apostrophe where a spreadsheet might take it for a formula."""
+    return f"'{cell}" if _may_be_formula(cell) else cell
 
 
 def _may_be_formula(cell: str) -> bool:
