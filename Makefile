@@ -5,7 +5,7 @@ BIN := .venv/bin
 NAME ?= glue_minilm
 SLURM := slurmctld slurmd slurm-client munge
 
-.PHONY: help demo test nightly test-slurm lint format sweep wheel clean
+.PHONY: help demo test nightly audit test-slurm lint format sweep wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -24,6 +24,12 @@ demo: .venv/installed  ## fine-tune MiniLM on 300 generated sentences with AGWM 
 test: .venv/installed  ## lint and the whole test suite
 	$(MAKE) lint
 	$(BIN)/python -m pytest -n auto
+
+audit: .venv/installed  ## known vulnerabilities of the pinned versions, asked for at pypi.org
+	@$(BIN)/python -c "from urllib.request import urlopen; urlopen('https://pypi.org/pypi/pip/json', timeout=10)" 2> /dev/null \
+	    || { echo "error: pypi.org/pypi, which knows the vulnerabilities, does not answer; run this where it can be reached" >&2; exit 2; }
+	$(BIN)/pip install -q --disable-pip-version-check --upgrade --target .venv/audit pip-audit
+	PYTHONPATH=.venv/audit $(BIN)/python -m pip_audit --strict --no-deps --disable-pip -r constraints.txt
 
 test-slurm: export PATH := $(PATH):/usr/sbin
 test-slurm: .venv/installed  ## install Slurm (Debian, as root) and run sweeps through it
