@@ -20,9 +20,17 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from agwm.errors import UserError, require
 from agwm.paths import root
+from agwm.shown import masked
 
 CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews_corrcoef")
 REGRESSION_METRICS = ("pearson", "spearman")
+
+
+def _require_folder(key: str, name: str, value: str | None = None) -> None:
+    """Raise `UserError` unless `name`, a part of `value`, can name a folder inside another one."""
+    one = Path(name).parts == (name,) and name not in ("..", "/")
+    valid = one and name.isprintable() and len(name.encode()) <= 255
+    require(valid, key, name if value is None else value, "a folder's name")
 
 
 @dataclass
@@ -47,8 +55,7 @@ class Task:
     digest: str | None = None  # of the files' content, once it has been read
 
     def __post_init__(self) -> None:
-        inside = bool(self.name) and not {"..", "/"} & set(Path(self.name).parts)
-        require(inside, "task.name", self.name, "a folder's name")
+        _require_folder("task.name", self.name)
         require(0 < self.held_out <= 0.5, "task.held_out", self.held_out, "in (0, 0.5]")
         kinds = (None, "classification", "regression")
         contradicting = self.kind == "regression" and self.labels is not None
@@ -86,6 +93,7 @@ class Model:
     sha256: str | None = None  # of those weights
 
     def __post_init__(self) -> None:
+        _require_folder("model.name", self.name)
         named = bool(self.name_or_path) or self.config is not None
         require(named, "model.name_or_path", self.name_or_path, "a model on the Hub or a folder")
 
@@ -192,8 +200,10 @@ class RunConfig:
             )
         fewest = 2 if self.n_train is None else self.n_train
         require(fewest >= 2, "n_train", self.n_train, "null (all) or a whole number >= 2")
-        inside = self.sweep and not {"..", "/"} & set(Path(self.sweep).parts)
-        require(bool(inside), "sweep", self.sweep, "a folder's name, inside runs_dir")
+        # Several folders deep, if so wished.
+        for part in Path(self.sweep).parts or [""]:
+            _require_folder("sweep", part, self.sweep)
+        _require_folder("method.name", str(self.method.get("name")))
 
 
 def register() -> None:
@@ -245,6 +255,12 @@ def to_run_config(cfg: DictConfig) -> RunConfig:
     _refuse_unknown_recipe()
     own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     plain = OmegaConf.to_container(own, resolve=True)
+    for key, value in _leaves(plain):
+        if isinstance(value, str) and masked(value) != value:
+            raise UserError(
+                f"{key}={masked(value)}: holds a name or password, which a run would write down; "
+                "keep it in the environment or in a file of its own"
+            )
     # Merged once more: what `+key=value` adds would pass otherwise.
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
 
@@ -334,18 +350,19 @@ def _flatten(config: RunConfig | DictConfig) -> dict[str, Any]:
     else:  # resolved: what looks like an interpolation is the name of a label
         plain = {group: asdict(config)[group] for group in _GROUPS}
 
-    def leaves(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        for key, value in values.items():
-            name = f"{prefix}{key}"
-            if isinstance(value, dict) and value:
-                yield from leaves(f"{name}.", value)
-            else:
-                yield name, value
-
     # The names are what was chosen by; in a composed configuration they are those of the last one
     # that Hydra was told of.
     named = {f"{group}.name" for group in _GROUPS}
-    return {key: value for key, value in leaves("", plain) if key not in named}
+    return {key: value for key, value in _leaves(plain) if key not in named}
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, value
 
 
 def known_keys() -> list[str]:

@@ -21,6 +21,7 @@ from agwm.atomic import remove_partial, replacing, write_atomically
 from agwm.config import RunConfig, config_hash, differences
 from agwm.data.datamodule import GlueDataModule
 from agwm.data.summary import print_data, summarize
+from agwm.errors import UserError
 from agwm.method import Method
 from agwm.models.digest import digest
 from agwm.models.mixed import alpha_tensors, mixture_state
@@ -30,6 +31,7 @@ from agwm.paths import root
 from agwm.results.loggers import log_summary, run_loggers
 from agwm.results.record import Record, git_state, read_record, versions
 from agwm.seeding import derive
+from agwm.shown import masked, shown
 from agwm.training.checkpoints import Checkpoints
 from agwm.training.memory import keep_freed_memory, peak_memory
 from agwm.training.metrics import baseline, evaluate, predictions, scores
@@ -63,6 +65,10 @@ def _run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
     silence()
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
+    for entry in folder.iterdir():
+        # It would lead what a run writes, or takes away, to another place.
+        if entry.is_symlink():
+            raise UserError(f"{entry}: is a link, in a run's own directory; remove it first")
     if config.force and read_record(folder):
         # Again, and not on: what an earlier run left is not to be gone on from.
         rmtree(folder / Checkpoints.NAME, ignore_errors=True)
@@ -98,9 +104,9 @@ def _run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         record.mixture = record.weights_hash = None
         record.metrics = {}
         _clear(folder)
-        record.error = f"{type(error).__name__}: {error}"
-        log.error("failed: %s", record.error)
-        write_atomically(folder / "error.txt", traceback.format_exc())
+        record.error = masked(f"{type(error).__name__}: {error}")
+        log.error("failed: %s", shown(record.error))
+        write_atomically(folder / "error.txt", shown(masked(traceback.format_exc())))
         raise
     finally:
         record.cost.total_seconds += time.perf_counter() - started  # to that of earlier starts

@@ -8,7 +8,7 @@ from agwm.models.package import package_folder
 # Copies of the weights in a search: docs/performance.md counts 7, and there are the model as it
 # was loaded and the mean over the searches.
 _COPIES = 9
-_NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+_NAMES = ("model.safetensors", "model.safetensors.index.json")
 
 
 def weights_file(model: Model) -> Path | None:

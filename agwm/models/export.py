@@ -27,7 +27,9 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     """
 
     def read(temporary: Path) -> PreTrainedModel:
-        return AutoModelForSequenceClassification.from_pretrained(temporary, dtype=torch.float32)
+        return AutoModelForSequenceClassification.from_pretrained(
+            temporary, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
 
     write_checked(model, tokenizer, folder, model.save_pretrained, read)
 
@@ -50,7 +52,8 @@ def write_checked(
         model.cpu().eval()
         write(temporary)
         tokenizer.save_pretrained(temporary)
-        batch = AutoTokenizer.from_pretrained(temporary)(_SENTENCE, return_tensors="pt")
+        read_tokenizer = AutoTokenizer.from_pretrained(temporary, trust_remote_code=False)
+        batch = read_tokenizer(_SENTENCE, return_tensors="pt")
         read_back = read(temporary).eval()
         with torch.inference_mode():
             difference = (model(**batch).logits - read_back(**batch).logits).abs().max().item()

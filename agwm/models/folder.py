@@ -14,6 +14,10 @@ from agwm.errors import UserError
 FILE = "agwm.json"
 HEAD = "head.safetensors"  # of a linear probe, beside its encoder
 ADAPTER, BASE = "adapter", "base"  # of prefix and prompt
+NO_SAFETENSORS = (
+    "holds no .safetensors; weights in other files can run code when they are read. Where you "
+    "trust them, from_pretrained(...).save_pretrained(FOLDER) converts"
+)
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,18 @@ def read_folder(given: Path) -> ModelFolder:
         path = path / "model"
     if not _config(path).is_file():
         raise UserError(f"MODEL={given}: holds no model (no config.json); give RUN/model")
-    weights = [_config(path).parent, *([path / ADAPTER] if (path / ADAPTER).is_dir() else [])]
-    if not all(any(folder.glob("*model*.safetensors")) for folder in weights):
-        raise UserError(
-            f"MODEL={given}: holds no .safetensors; weights in other files can run code when they "
-            "are read. Where you trust them, from_pretrained(...).save_pretrained(FOLDER) converts"
-        )
+    if not _has_safetensors(path):
+        raise UserError(f"MODEL={given}: {NO_SAFETENSORS}")
     config = _json(_config(path))
     return ModelFolder(path, _labels(config, _config(path)), **_own(path / FILE))
+
+
+def _has_safetensors(path: Path) -> bool:
+    adapter = path / ADAPTER
+    if adapter.is_dir() and not (adapter / "adapter_model.safetensors").is_file():
+        return False
+    names = ("model.safetensors", "model.safetensors.index.json")
+    return any(_config(path).with_name(name).is_file() for name in names)
 
 
 def _config(path: Path) -> Path:

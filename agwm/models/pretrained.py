@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,13 @@ from transformers import (
 
 from agwm.config import Model, Task
 from agwm.errors import UserError
+from agwm.models.folder import NO_SAFETENSORS
 from agwm.models.package import package_folder
 from agwm.models.tiny import tiny_tokenizer
 
 _LOG = logging.getLogger("agwm")
+# How transformers says, of a folder and of a model on the Hub, that there are no such weights.
+_PICKLED = re.compile("no file named model.safetensors found|cannot be loaded with `safetensors`")
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def load_pretrained(config: Model, task: Task, head_seed: int) -> Pretrained:
         classifier = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(architecture)]
     # Freshly initialised parameters are drawn from torch's global generator as they are made.
     torch.manual_seed(head_seed)
-    model, report = _from_hub(
+    model, report = _load_from(
         classifier,
         source,
         config=architecture,
@@ -75,6 +79,7 @@ def load_pretrained(config: Model, task: Task, head_seed: int) -> Pretrained:
         output_loading_info=True,
         # Told below: the head of a checkpoint may be one for other labels.
         ignore_mismatched_sizes=True,
+        use_safetensors=True,
     )
     fresh = frozenset(report["missing_keys"]) | _other_head(model, source, report)
     if fresh == {name for name, _ in model.named_parameters()}:
@@ -86,12 +91,12 @@ def load_tokenizer(config: Model) -> PreTrainedTokenizerBase:
     """Tokenizer of `config`; raises `UserError` if it cannot be had."""
     folder = package_folder(config)
     if folder is not None:
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if config.name_or_path is None:
         # XLNet classifies by the last position, where no padding may stand.
         last = config.config["model_type"] == "xlnet"
         return tiny_tokenizer(padding_side="left" if last else "right")
-    return _from_hub(AutoTokenizer, config.name_or_path)
+    return _load_from(AutoTokenizer, config.name_or_path)
 
 
 def _architecture(config: Model, task: Task, source: str | None) -> Any:
@@ -107,19 +112,24 @@ def _architecture(config: Model, task: Task, source: str | None) -> Any:
     )
     if source is None:
         return AutoConfig.for_model(**config.config, **head)
-    return _from_hub(AutoConfig, source, **head)
+    return _load_from(AutoConfig, source, **head)
 
 
-def _from_hub(auto_class: Any, source: str | None, **options: Any) -> Any:
-    """`auto_class.from_pretrained`, with what goes wrong told in one line."""
+def _load_from(auto_class: Any, source: str | None, **options: Any) -> Any:
+    """`auto_class.from_pretrained`, with what goes wrong told in one line.
+
+    Code that a model brings along is not run.
+    """
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
-        return auto_class.from_pretrained(source, **options)
+        return auto_class.from_pretrained(source, trust_remote_code=False, **options)
     except (UserError, MemoryError):
         raise
     # The tokenizers library raises plain exceptions, and a wrong configuration any other.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
+        if _PICKLED.search(reason):
+            raise UserError(f"model.name_or_path={source}: {NO_SAFETENSORS}") from error
         if source is not None and Path(source).is_dir():
             raise UserError(
                 f"model.name_or_path={source}: this folder is no Hugging Face sequence "

@@ -2,11 +2,12 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from agwm.report.table import Column, Table
+from agwm.results.markdown import escaped
+from agwm.results.rows import without_formula
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -23,24 +24,18 @@ _PAIRS = {"spread": ("mean", "std"), "interval": ("low", "high")}  # two numbers
 
 def to_markdown(title: str, warnings: Iterable[str], tables: Iterable[Table]) -> str:
     """One document with all tables."""
-    parts = [f"# {_markdown(title)}", *(f"- {_markdown(line)}" for line in warnings)]
+    parts = [f"# {escaped(title)}", *(f"- {escaped(line)}" for line in warnings)]
     return "\n\n".join([*parts, *map(_markdown_table, tables)]) + "\n"
 
 
 def _markdown_table(table: Table) -> str:
     rules = ["---" if column.is_text else "---:" for column in table.columns]
-    lines = [[_markdown(column.name) for column in table.columns], rules]
+    lines = [[escaped(column.name) for column in table.columns], rules]
     for number, row in enumerate(table.texts()):
-        cells = map(_markdown, row)
+        cells = map(escaped, row)
         lines.append([f"**{c}**" if (number, i) in table.bold else c for i, c in enumerate(cells)])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines) if table.rows else "none"
-    return f"## {_markdown(table.title)}\n\n{body}\n\n{_markdown(table.note)}".rstrip()
-
-
-def _markdown(text: str) -> str:
-    """`text` with what Markdown or HTML would act on made harmless, on one line."""
-    escaped = re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split()))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return f"## {escaped(table.title)}\n\n{body}\n\n{escaped(table.note)}".rstrip()
 
 
 def to_latex(tables: Iterable[Table]) -> str:
@@ -112,6 +107,4 @@ def _flat(column: Column, value: Any) -> tuple:
 
 
 def _harmless(value: Any) -> Any:
-    return (
-        f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
-    )
+    return without_formula(value) if isinstance(value, str) else value

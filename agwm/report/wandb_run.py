@@ -1,5 +1,6 @@
 """The report as a W&B run: its tables and pictures, offline unless asked otherwise."""
 
+import re
 from pathlib import Path
 
 from agwm.report.build import Report
@@ -42,7 +43,12 @@ def log_report(report: Report, plots: list[Plot], folder: Path, mode: str) -> No
             if table.name not in _PRIVATE
         }
         pictures = {
-            f"plots/{plot.name}": wandb.Image(to_pixels(plot.figure), caption=plot.title)
+            f"plots/{_key(plot.name)}": wandb.Image(to_pixels(plot.figure), caption=plot.title)
             for plot in plots
         }
         run.log(tables | pictures)
+
+
+def _key(name: str) -> str:
+    """`name`, which holds names from records, as one that W&B can call a file by."""
+    return re.sub(r"[^\w.+=-]+", "_", name)

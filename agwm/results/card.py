@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from omegaconf import OmegaConf
 
 from agwm.atomic import write_atomically
+from agwm.results.markdown import escaped
 from agwm.results.record import read_record
 
 
@@ -29,12 +30,14 @@ def write_card(folder: Path) -> Path | None:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    environment.filters["plain"] = _plain
+    environment.filters["plain"] = escaped
+    made_with = OmegaConf.to_yaml(OmegaConf.create({k: config[k] for k in ("optim", "method")}))
     text = environment.from_string(source).render(
         header=_header(config),
         record=record,
         config=config,
-        made_with=OmegaConf.to_yaml(OmegaConf.create({k: config[k] for k in ("optim", "method")})),
+        made_with=made_with,
+        fence=_fence(made_with),
         data=_data(folder),
         seeds=(values := _seeds(folder, record)),
         mean=mean(values.values()),
@@ -43,11 +46,6 @@ def write_card(folder: Path) -> Path | None:
     path = folder / "model" / "README.md"
     write_atomically(path, text)
     return path
-
-
-def _plain(text: str) -> str:
-    """What a user's file says, on one line, with all that Markdown or HTML gives a meaning to."""
-    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", " ".join(text.split()))
 
 
 def _header(config: dict[str, Any]) -> str:
@@ -61,6 +59,11 @@ def _header(config: dict[str, Any]) -> str:
         metrics=config["task"]["metrics"],
         tags=["agwm", config["method"]["name"]],
     ).to_yaml()
+
+
+def _fence(text: str) -> str:
+    """What a block of `text` is put between: nothing in it ends the block."""
+    return "`" * max([3, *(1 + len(run) for run in re.findall("`+", text))])
 
 
 def _data(folder: Path) -> dict[str, Any] | None:

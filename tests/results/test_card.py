@@ -69,7 +69,7 @@ def test_names_from_a_file_break_neither_table_nor_list(tiny_run, tmp_path):
     _, folder = tiny_run(*run)
     _, body = split(write_card(folder))
     assert "| two lines | 10 | 10 |" in body
-    assert r"| \<b\>\*bold\*\</b\> | 10 | 10 |" in body
-    assert r"the labels \<b\>\*bold\*\</b\>, two lines," in body
+    assert r"| &lt;b&gt;\*bold\*&lt;/b&gt; | 10 | 10 |" in body
+    assert r"the labels &lt;b&gt;\*bold\*&lt;/b&gt;, two lines," in body
     # It was trained on these very texts, and a remark says so.
     assert "no training has seen" not in body and "20 texts of a file of their own" in body

@@ -6,15 +6,16 @@ HOSTILE = "<script>alert(1)</script>&\"'${x}_%#|[red]"
 
 
 class Page(HTMLParser):
-    """Tags, addresses and cells of a page, as a browser would read them."""
+    """Tags, attributes, addresses and cells of a page, as a browser would read them."""
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.links, self.cells, self._open = [], [], [], False
+        self.tags, self.attributes, self.links, self.cells, self._open = [], [], [], [], False
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
         self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
         self._open = tag == "td" or (self._open and tag in ("b", "wbr"))
         if tag == "td":
