@@ -153,12 +153,11 @@ def _same_cell(again: "Record", record: dict[str, Any]) -> "Record":
 
 
 def _show(folder: Path, findings: "list[Finding]", environment: list[tuple[str, str, str]]) -> None:
-    from rich.console import Console
-
+    from agwm.console import PlainConsole
     from agwm.report.table import Column, Table
     from agwm.report.terminal import print_table
 
-    console = Console()
+    console = PlainConsole()
     rows = [[what, "equal" if equal else "DIFFERENT", told] for what, equal, told in findings]
     columns = [Column("what"), Column("is"), Column("found")]
     print_table(Table("rerun", f"{folder}, run again", columns, rows), console)
