@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from agwm.errors import RunError, UserError
 from agwm.shown import masked, shown
-from agwm.stopping import stoppable, stopped
+from agwm.stopping import stoppable, tell_stopped
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +38,7 @@ def exit_code(work: Callable[[], None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as error:
-        return stopped(error)
+        return tell_stopped(error)
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise

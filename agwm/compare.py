@@ -21,7 +21,7 @@ from agwm.config import (
 from agwm.data.own import settled
 from agwm.errors import RunError, UserError, one_line
 from agwm.hub import settle_offline
-from agwm.stopping import stoppable, stopped
+from agwm.stopping import stoppable, tell_stopped
 
 _DEFAULTS = {"method": "vanilla,agwm", "seed": "range(0,5)", "sweep": "compare"}
 _HELP = """\
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        return stopped(error, "; the same command goes on")
+        return tell_stopped(error, "; the same command goes on")
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise

@@ -16,6 +16,7 @@ from agwm.config import Logger, RunConfig, compose_config
 from agwm.errors import RunError, UserError
 from agwm.hub import settle_offline
 from agwm.method import build_method
+from agwm.results.claim import claimed
 from agwm.results.record import FILE, read_record
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _rerun(folder: Path, keep: Path | None) -> None:
     from agwm.results.comparison import compare_runs, environment_differences
     from agwm.run import run
 
-    with _place(keep) as place:
+    with _place(keep) as place, claimed(place):
         again = run(config, method, place, record["config_hash"])
         if keep is not None:
             _same_cell(again, record).write(place)

@@ -5,6 +5,7 @@ import logging
 import platform
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,15 +107,18 @@ def _run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         _clear(folder)
         record.error = masked(f"{type(error).__name__}: {error}")
         log.error("failed: %s", shown(record.error))
-        write_atomically(folder / "error.txt", shown(masked(traceback.format_exc())))
+        with suppress(OSError):  # a full disk is not to hide the error
+            write_atomically(folder / "error.txt", shown(masked(traceback.format_exc())))
         raise
     finally:
         record.cost.total_seconds += time.perf_counter() - started  # to that of earlier starts
         record.finished_at = _now()
         record.peak_memory_bytes = peak_memory()
-        record.write(folder)
-        log.info("record: %s, %.1f s", record.status, record.cost.total_seconds)
-        _close(log)
+        try:
+            record.write(folder)
+            log.info("record: %s, %.1f s", record.status, record.cost.total_seconds)
+        finally:
+            _close(log)
     rmtree(folder / Checkpoints.NAME, ignore_errors=True)
     return record
 
@@ -223,12 +227,17 @@ def _clear(folder: Path) -> None:
     remove_partial(folder, folder / Checkpoints.NAME)
 
 
+class _Log(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A full disk costs the line, without a traceback on the terminal."""
+
+
 def _train_log(folder: Path) -> logging.Logger:
     """`train.log` of this run alone: several runs may follow each other in one process."""
     log = logging.getLogger("agwm")
     log.setLevel(logging.INFO)
     log.propagate = False
-    handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
+    handler = _Log(folder / "train.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     return log

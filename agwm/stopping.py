@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,13 +20,16 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Every polite way of being stopped raises `Stopped` inside."""
+    """Every polite way of being stopped raises `Stopped` inside, where a thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(number: int, _: Any) -> None:
         raise Stopped(number)
 
     # What is ignored, as a hang-up is under nohup, stays so.
-    heard = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+    heard = [n for n in _SIGNALS if signal.getsignal(n) not in (None, signal.SIG_IGN)]
     before = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
@@ -34,7 +38,7 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def stopped(error: KeyboardInterrupt, advice: str = "") -> int:
+def tell_stopped(error: KeyboardInterrupt, advice: str = "") -> int:
     """Say that the work was stopped; the exit code that a shell would give it."""
     number = getattr(error, "number", signal.SIGINT)
     by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"

@@ -3,8 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import rmtree
 from typing import NoReturn
 
 import hydra
@@ -29,7 +30,7 @@ from agwm.method import build_method
 from agwm.paths import root
 from agwm.results.claim import claimed
 from agwm.results.record import finished_record
-from agwm.stopping import stoppable, stopped
+from agwm.stopping import stoppable, tell_stopped
 from agwm.sweep import register as register_sweep
 
 _WANTS_TRACEBACK = bool(os.environ.get("HYDRA_FULL_ERROR"))
@@ -81,8 +82,8 @@ def _run_once(cfg: DictConfig) -> None:
         without = config.save_model and not (folder / "model").is_dir()
         kept = f"{name} {value:.2f}" + (", no model kept" if without else "")
         print(f"finished already: {folder} ({kept}); force=true runs it again")
-        if not (folder / "page.html").is_file() and not config.dry_run:
-            _describe(folder)  # it was killed behind its record
+        if not config.dry_run:
+            _complete(folder)
         return
     if config.dry_run:
         print(f"to do: {folder}")
@@ -107,12 +108,24 @@ def _run_once(cfg: DictConfig) -> None:
     print_summary(record, folder)
 
 
+def _complete(folder: Path) -> None:
+    """What a process that was killed behind its record did not come to."""
+    if (folder / "page.html").is_file():
+        return
+    from agwm.training.checkpoints import Checkpoints
+
+    # Another process that holds the folder is about to do it.
+    with suppress(UserError), claimed(folder):
+        rmtree(folder / Checkpoints.NAME, ignore_errors=True)
+        _describe(folder)
+
+
 def _describe(folder: Path) -> None:
     """Write the model's card and the run's page; the run stands, whatever comes of that."""
     from agwm.report.run_page import PLOTS, write_run_page
     from agwm.results.card import write_card
 
-    remove_partial(folder / "model", folder / PLOTS)
+    remove_partial(folder, folder / "model", folder / PLOTS)
     for name, write in {"model card": write_card, "page": write_run_page}.items():
         try:
             write(folder)
@@ -136,7 +149,7 @@ def _told(remember: Callable[[int], None], otherwise: int = 1) -> Iterator[None]
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt as error:
-        sys.exit(stopped(error, "; the same command goes on behind the last finished fit"))
+        sys.exit(tell_stopped(error, "; the same command goes on behind the last finished fit"))
     except Exception as error:
         if _WANTS_TRACEBACK:
             raise

@@ -1,10 +1,11 @@
 """One process at a time works in a run's directory."""
 
+import errno
 import fcntl
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -23,11 +24,12 @@ def claimed(folder: Path) -> Iterator[None]:
         UserError: the folder cannot be made or written to, or another process holds it.
     """
     path = folder / _FILE
-    with _held(path):
+    with _held(path) as file:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            if _is_at(path, file):
+                path.unlink()
 
 
 def _held(path: Path) -> TextIO:
@@ -50,12 +52,15 @@ def _held(path: Path) -> TextIO:
                 f"{path.parent}: {holder} works there; "
                 "wait for it, or give another runs_dir or sweep"
             ) from error
-        except OSError:
-            return file  # a file system without locks: nothing to hold
+        except OSError as error:
+            if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+                return file  # a file system without locks: nothing to hold
+            raise UserError(f"{path}: cannot be locked ({error})") from error
         if _is_at(path, file):
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}\n")
-            file.flush()
+            with suppress(OSError):  # a courtesy, that a full disk may have no room for
+                file.write(f"process {os.getpid()} on {platform.node()}\n")
+                file.flush()
             return file
         file.close()  # whoever held it has taken it away since we opened it
 

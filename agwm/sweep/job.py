@@ -1,6 +1,5 @@
 """One process of a sweep: started, watched, and told to stop."""
 
-import signal
 import subprocess
 import threading
 import time
@@ -77,7 +76,7 @@ class Job:
     def interrupt(self) -> None:
         """Tell it to stop; it writes its record first."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()  # SIGINT is ignored in what a script starts in the background
 
     def kill(self) -> None:
         """End it at once; the next start of the run goes on from its checkpoints."""

@@ -11,7 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from agwm.errors import one_line
-from agwm.stopping import stopped
+from agwm.stopping import tell_stopped
 from agwm.sweep.plan import expand, plan
 
 
@@ -59,7 +59,7 @@ class CellSweeper(Sweeper):
             try:
                 self.launcher.launch([run.overrides for run in todo], initial_job_idx=0)
             except KeyboardInterrupt as error:
-                code = stopped(error, "; the same command goes on")
+                code = tell_stopped(error, "; the same command goes on")
             except SystemExit as left:  # a run of this process was interrupted, and has told it
                 code = left.code
             except Exception as error:

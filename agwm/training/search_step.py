@@ -92,8 +92,8 @@ class SearchStep:
         start = state = None
         if rollback or (implicit and settings.fd_center == "w"):
             start = self._copy_weights()
-        if implicit and settings.shared_masks and _worth_keeping(inner):
-            self._inner_masks = DrawnOnce()
+        kept = implicit and settings.shared_masks and _worth_keeping(inner)
+        self._inner_masks = DrawnOnce() if kept else nullcontext()
         if rollback:
             state = {weight: deepcopy(own) for weight, own in optimizer.state.items()}
 

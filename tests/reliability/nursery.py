@@ -1,9 +1,9 @@
 """Starts commands as forks of itself, imports done: `python nursery.py`, one JSON line a command.
 
-{"argv": [...], "log": FILE, "die_at_replace": N, "file_size": BYTES} -> the process's number, and
-when it is over its exit code (negative: the signal). With `die_at_replace` it is gone, as by
-SIGKILL, just before it would put its Nth file or folder into its place; with `file_size` no file
-can grow beyond that, as on a disk that is full.
+{"argv": [...], "log": FILE, "survived": [NAME...], "file_size": BYTES} -> the process's number, and
+when it is over its exit code (negative: the signal). With `survived` it is gone, as by SIGKILL,
+just before it would put a file or folder of another name into its place, and has logged which; with
+`file_size` no file can grow beyond that, as on a disk that is full.
 """
 
 import json
@@ -19,26 +19,25 @@ import agwm.run  # noqa: F401
 from agwm import train
 
 
-def die_at(count):
+def die_at_others(survived):
     for name in ("replace", "rename"):
         original = getattr(Path, name)
 
-        def counted(path, target, original=original):
-            nonlocal count
-            count -= 1
-            if count == 0:
+        def fatal(path, target, original=original):
+            if Path(target).name not in survived:
+                print(f"dies at {Path(target).name}", flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
             return original(path, target)
 
-        setattr(Path, name, counted)
+        setattr(Path, name, fatal)
 
 
 def child(order):
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    if order.get("die_at_replace"):
-        die_at(order["die_at_replace"])
+    if "survived" in order:
+        die_at_others(order["survived"])
     if order.get("file_size"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_size"], resource.RLIM_INFINITY))
     sys.argv = ["train.py", *order["argv"]]

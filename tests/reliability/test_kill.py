@@ -28,7 +28,7 @@ def killed_and_repeated(nursery, folder, argv, kills, seed):
     ended = []
     for _ in range(kills):
         number = nursery.start(log, *argv, f"runs_dir={folder / 'killed'}")
-        time.sleep(moments.uniform(0.1, 0.95) * length)
+        time.sleep(moments.uniform(0.1, 0.95 if ended else 0.5) * length)
         try:
             os.kill(number, signal.SIGKILL)
         except ProcessLookupError:
@@ -59,14 +59,16 @@ def test_killed_at_random_moments_on_minilm(nursery, tmp_path):
 
 def test_killed_before_each_file_is_put_into_its_place(nursery, tmp_path):
     argv = (*TINY, *METHODS["agwm"], f"runs_dir={tmp_path / 'killed'}")
-    ended = []
-    while not ended or ended[-1] == -signal.SIGKILL:
-        code = nursery.run(tmp_path / "log", *argv, die_at_replace=1 + len(ended))
-        ended.append(code)
+    log, survived = tmp_path / "log", []
+    while (code := nursery.run(log, *argv, survived=survived)) == -signal.SIGKILL:
+        survived.append(log.read_text().split()[-1])
         whole(tmp_path / "killed")
-        assert len(ended) < 40
-    assert len(ended) > 6  # configuration, three checkpoints, alpha, predictions, model, record
-    assert nursery.run(tmp_path / "log", *argv) == 0
+        assert len(set(survived)) == len(survived)
+    assert code == 0
+    assert {
+        *("config.yaml", "0.safetensors", "1.safetensors", "2.safetensors", "alpha.safetensors"),
+        *("predictions.jsonl", "model", "agwm.json", "record.json", "README.md", "page.html"),
+    } <= set(survived)
     assert nursery.run(tmp_path / "log", *argv[:-1], f"runs_dir={tmp_path / 'whole'}") == 0
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
 
@@ -80,12 +82,13 @@ def test_stopped_politely(nursery, tmp_path, number, code, by):
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("checkpoints/0.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.02)
+    time.sleep(0.3)  # into the second search
     os.kill(process, number)
     assert nursery.wait() == code
     last = (tmp_path / "log").read_text().strip().splitlines()[-1]
     expected = f"error: interrupted{by}; the same command goes on behind the last finished fit"
     assert last == expected
-    process = nursery.start(tmp_path / "log", *argv)
+    process, deadline = nursery.start(tmp_path / "log", *argv), time.monotonic() + 60
     (train_log,) = tmp_path.rglob("train.log")
     while "earlier start" not in train_log.read_text() and time.monotonic() < deadline:
         time.sleep(0.02)

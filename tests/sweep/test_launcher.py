@@ -15,8 +15,9 @@ from agwm.sweep.overview import Overview
 
 # Stands for a run: notes when it ran, where, and with what, and does as its name says.
 RUN = """
-import json, os, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 name, folder = sys.argv[1], Path(sys.argv[2])
 note = {"start": time.time(), "threads": os.environ.get("OMP_NUM_THREADS"),
         "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),

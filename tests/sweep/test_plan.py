@@ -100,6 +100,7 @@ def test_finished_runs_are_known_by_record_and_configuration(planned, tmp_path):
     for run, status in ((first, "ok"), (second, "failed")):
         run.folder.mkdir(parents=True)
         record = {"status": status, "config_hash": config_hash(run.config)}
+        record["headline"] = {"name": "accuracy", "value": 50.0}
         (run.folder / "record.json").write_text(json.dumps(record))
     third.folder.mkdir(parents=True)
     (third.folder / "record.json").write_text('{"status": "ok", "config_')
