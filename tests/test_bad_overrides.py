@@ -56,7 +56,7 @@ COMMAND_LINES = {
     # What is not there.
     "task=file": "task.train=None: must be a file of labelled texts: task=file",
     # Places outside of the runs.
-    "sweep=../other": "sweep=../other: must be a folder's name, inside runs_dir",
+    "sweep=../other": "sweep=../other: must be a folder's name",
     "task.name=..": "task.name=..: must be a folder's name",
     # What is no override at all.
     "seed": "seed: missing EQUAL at '<EOF>'; key=value, with quotes about what has",

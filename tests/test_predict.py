@@ -294,7 +294,10 @@ def test_mistakes_with_the_input_are_told_in_one_line(model, command, content, o
         ({"problem_type": "multi_label_classification"}, "exactly one label"),
         ({"id2label": {"0": "a", "1": "a", "2": "b"}}, "two or more different labels"),
         ({"id2label": {"0": "a", "2": "b"}}, "its codes are not 0 to 1"),
-        ({"id2label": {"0": "a", "1": "b"}}, "cannot be read as a sequence classifier"),
+        (
+            {"id2label": {"0": "a", "1": "b"}},
+            "classifier.bias is 3 in its weights and 2 by its config",
+        ),
     ],
 )
 def test_mistakes_with_the_configuration(folder, command, change, message):

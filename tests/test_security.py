@@ -310,6 +310,7 @@ def test_no_secret_of_the_environment_is_written_or_printed(cli, tmp_path, monke
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     one = tuple("logger=wandb" if part == "logger=none" else part for part in TINY)
+    one += (f"runs_dir={tmp_path / 'runs'}",)  # W&B's service has the directory of its first run
     code, out, err = cli(*one, "seed=1")
     assert code == 0, err
     # A run that fails writes its traceback.

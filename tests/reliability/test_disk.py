@@ -46,7 +46,7 @@ def test_what_another_process_finished_meanwhile_stays(cli, tmp_path, monkeypatc
     assert (record.read_bytes(), record.stat().st_mtime_ns) == before
 
 
-@pytest.mark.parametrize("kilobytes", [20, 60])
+@pytest.mark.parametrize("kilobytes", [pytest.param(20, marks=pytest.mark.nightly), 60])
 def test_a_full_disk_leaves_nothing_half_and_the_run_can_go_on(nursery, tmp_path, kilobytes):
     argv = (*TINY, f"runs_dir={tmp_path / 'runs'}")
     log = tmp_path / "log"

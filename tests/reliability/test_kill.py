@@ -74,7 +74,8 @@ def test_killed_before_each_file_is_put_into_its_place(nursery, tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code", "by"), [
-    (signal.SIGINT, 130, ""), (signal.SIGTERM, 143, " by SIGTERM"),
+    pytest.param(signal.SIGINT, 130, "", marks=pytest.mark.nightly),
+    (signal.SIGTERM, 143, " by SIGTERM"),
 ])  # fmt: skip
 def test_stopped_politely(nursery, tmp_path, number, code, by):
     argv = (*TINY, *METHODS["agwm"], "method.search_epochs=40", f"runs_dir={tmp_path / 'runs'}")
