@@ -14,7 +14,7 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 from agwm.config import Optim, Task
 from agwm.data.examples import Examples, load_examples
 from agwm.data.own import load_own
-from agwm.data.sampling import StreamBatches, split, subsample
+from agwm.data.sampling import StreamBatches, cut, split, subsample
 
 _EVALUATION_BATCH = 64
 
@@ -105,8 +105,7 @@ class GlueDataModule(LightningDataModule):
     def ordered_dataloader(self, examples: Sequence[int] | None = None) -> DataLoader:
         """Examples of the subsample (None = all) as they come, once."""
         order = range(len(self.train)) if examples is None else examples
-        size = self.optim.batch_size
-        batches = [list(order[first : first + size]) for first in range(0, len(order), size)]
+        batches = cut(order, self.optim.batch_size)
         return DataLoader(self.encoded_train, batch_size=None, sampler=batches)
 
     def digest(self) -> str:
@@ -138,11 +137,7 @@ class GlueDataModule(LightningDataModule):
         """Loader of an evaluation split, sorted by length, and the index of each row it gives."""
         encoded = Encoded(self.evaluation[name], self.tokenizer, self.optim.max_length)
         order = encoded.by_length()
-        batches = [
-            order[first : first + _EVALUATION_BATCH]
-            for first in range(0, len(order), _EVALUATION_BATCH)
-        ]
-        return DataLoader(encoded, batch_size=None, sampler=batches), order
+        return DataLoader(encoded, batch_size=None, sampler=cut(order, _EVALUATION_BATCH)), order
 
     def constant_prediction(self) -> int | float:
         """Majority class of the training examples, or their mean: what needs no model."""

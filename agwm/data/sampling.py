@@ -98,12 +98,13 @@ class StreamBatches(Sampler[list[int]]):
         draws = stream(self.seed, *self.purpose, number)
         order = [self.indices[i] for i in draws.permutation(len(self.indices))]
         if self.lengths is None:
-            return _cut(order, self.batch_size)
-        groups = _cut(order, _GROUP * self.batch_size)
+            return cut(order, self.batch_size)
+        groups = cut(order, _GROUP * self.batch_size)
         grouped = [i for group in groups for i in sorted(group, key=self.lengths.__getitem__)]
-        batches = _cut(grouped, self.batch_size)
+        batches = cut(grouped, self.batch_size)
         return [batches[i] for i in draws.permutation(len(batches))]
 
 
-def _cut(indices: list[int], size: int) -> list[list[int]]:
-    return [indices[first : first + size] for first in range(0, len(indices), size)]
+def cut(indices: Sequence[int], size: int) -> list[list[int]]:
+    """Batches of `size` in the order of the indices; the last one may be short."""
+    return [list(indices[first : first + size]) for first in range(0, len(indices), size)]
