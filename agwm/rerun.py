@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from agwm.command import exit_code
+from agwm.command import Parser, exit_code
 from agwm.config import Logger, RunConfig, compose_config
 from agwm.errors import RunError, UserError
 from agwm.hub import settle_offline
@@ -39,8 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_code(lambda: _rerun(options.run, options.keep))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m agwm.rerun",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,

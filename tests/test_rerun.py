@@ -204,3 +204,10 @@ def test_what_is_no_finished_run_is_refused(command, vanilla, tmp_path, broken, 
 def test_a_folder_that_is_not_there_is_refused(command, tmp_path):
     code, _, err = command(tmp_path / "nosuch")
     assert code == 2 and f"RUN={tmp_path / 'nosuch'}: no record.json" in err
+
+
+def test_a_mistake_in_the_options_is_told_in_one_line(capsys):
+    with pytest.raises(SystemExit) as stop:
+        rerun.main(["runs/seed0", "--nosuch"])
+    told = "error: unrecognized arguments: --nosuch; --help lists what there is\n"
+    assert (stop.value.code, capsys.readouterr().err) == (2, told)
