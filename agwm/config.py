@@ -286,13 +286,18 @@ _OWN = (*_PLACES, "label", "kind", "held_out", "digest")
 
 
 def config_hash(config: RunConfig, *without: str) -> str:
-    """Twelve hex digits over everything that a result may depend on, save the keys `without`."""
+    """Twelve hex digits over everything that a result may depend on, save the keys `without`.
+
+    A key that is null does not count: one that is added later, null by default, leaves the hashes
+    of finished runs as they are.
+    """
     plain = asdict(config)
     hashed = {key: value for key, value in plain.items() if key not in {*_NOT_HASHED, *without}}
     hashed["trainer"].pop("progress")
     for key in _OWN if config.task.digest is None else _PLACES:
         hashed["task"].pop(key)
-    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
+    given = {key: value for key, value in _leaves(hashed) if value is not None}
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def run_dir(config: RunConfig, changed: list[str] | None = None) -> Path:

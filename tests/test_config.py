@@ -293,6 +293,15 @@ def test_the_hash_reacts_to_everything_else(compose):
     assert len({*hashes.values(), config_hash(compose())}) == len(overrides) + 1
 
 
+def test_a_key_that_comes_later_and_is_null_leaves_the_hash_as_it_is(compose):
+    config = compose("method=agwm")
+    before = config_hash(config)
+    config.method["added_later"] = None
+    assert config_hash(config) == before
+    config.method["added_later"] = 0
+    assert config_hash(config) != before
+
+
 def test_the_hash_does_not_change_the_configuration(compose):
     config = compose()
     before = deepcopy(config)
