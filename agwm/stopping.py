@@ -18,6 +18,44 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+class Held:
+    """Whether a stop has come while stops are held back."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether one has come."""
+        return self.number is not None
+
+    def stop(self) -> None:
+        """Stop now, if one has come."""
+        if self.number is not None:
+            raise Stopped(self.number)
+
+
+_held: Held | None = None
+
+
+@contextmanager
+def held_back() -> Iterator[Held]:
+    """Inside, the first stop waits until `Held.stop` or the end; a second one does not wait."""
+    global _held
+    _held = held = Held()
+    try:
+        yield held
+    finally:
+        _held = None
+    held.stop()
+
+
+def _stop(number: int, _: Any) -> None:
+    if _held is None or _held.asked:
+        raise Stopped(number)
+    _held.number = number
+
+
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Every polite way of being stopped raises `Stopped` inside, where a thread may say so."""
@@ -25,12 +63,9 @@ def stoppable() -> Iterator[None]:
         yield
         return
 
-    def stop(number: int, _: Any) -> None:
-        raise Stopped(number)
-
     # What is ignored, as a hang-up is under nohup, stays so.
     heard = [n for n in _SIGNALS if signal.getsignal(n) not in (None, signal.SIG_IGN)]
-    before = {number: signal.signal(number, stop) for number in heard}
+    before = {number: signal.signal(number, _stop) for number in heard}
     try:
         yield
     finally:

@@ -149,7 +149,7 @@ def _told(remember: Callable[[int], None], otherwise: int = 1) -> Iterator[None]
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt as error:
-        sys.exit(tell_stopped(error, "; the same command goes on behind the last finished fit"))
+        sys.exit(tell_stopped(error, "; the same command goes on"))
     except Exception as error:
         if _WANTS_TRACEBACK:
             raise

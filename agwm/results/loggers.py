@@ -40,7 +40,7 @@ class MetricsCsv(CSVLogger):
         """Begin with the rows of `text` instead of those so far."""
         self.save()
         Path(self.experiment.metrics_file_path).write_bytes(text.encode())
-        self.experiment.metrics_keys = text.partition("\r\n")[0].split(",")
+        self.experiment.metrics_keys = text.partition("\r\n")[0].split(",") if text else []
 
     def log_hyperparams(self, params: Any = None) -> None:
         """Nothing: config.yaml holds them."""

@@ -1,12 +1,15 @@
-"""Finished fits of a run that has not ended: a start after a kill goes on behind them.
+"""What a run that has not ended keeps: its finished fits, and the one that it was stopped in.
 
 A fit depends on its seed and on what came before it, so that a fit repeated from its start gives
-the same bits as one that was never interrupted.
+the same bits as one that was never interrupted. After a kill that is what happens; a polite stop
+leaves time to keep the fit under way, too.
 """
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -15,12 +18,17 @@ from safetensors.torch import save_file
 from torch.nn import Module
 
 from agwm.atomic import replacing
+from agwm.training.midway import overwrite, trained
 
 _LOG = logging.getLogger("agwm")
+_PAUSED = "paused.pt"
 
 
 class Checkpoints:
-    """`checkpoints/<fit>.safetensors` of a run: trained parameters, and the run's account so far.
+    """`checkpoints/` of a run: trained parameters and the run's account behind each fit.
+
+    `<fit>.safetensors` for each that is over, and one `paused.pt`, whatever its fit, which holds
+    the optimizers as well and is read with `weights_only`.
 
     Args:
         folder: the run's directory.
@@ -38,14 +46,9 @@ class Checkpoints:
 
         A disk that is full costs the checkpoint and not the run.
         """
-        tensors = {name: p.detach().cpu().contiguous() for name, p in _trained(model).items()}
+        tensors = {name: p.detach().cpu().contiguous() for name, p in trained(model).items()}
         metadata = {"origin": self.origin, "account": json.dumps(account)}
-        try:
-            self.folder.mkdir(exist_ok=True)
-            with replacing(self._path(fit)) as temporary:
-                save_file(tensors, temporary, metadata)
-        except (OSError, SafetensorError) as error:
-            _LOG.warning("no checkpoint of fit %d: %s", fit, error)
+        self._write(self._path(fit), lambda path: save_file(tensors, path, metadata))
 
     def restore(self, fit: int, model: Module) -> dict[str, Any] | None:
         """Put what `save` kept into `model` and return the account; None if there is nothing."""
@@ -57,18 +60,39 @@ class Checkpoints:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (FileNotFoundError, SafetensorError):
             return None
-        trained = _trained(model)
-        if tensors.keys() != trained.keys():
+        if tensors.keys() != trained(model).keys():
             return None
-        with torch.no_grad():
-            for name, parameter in trained.items():
-                parameter.copy_(tensors[name])
+        overwrite(model, tensors)
         return json.loads(metadata["account"])
+
+    def pause(self, fit: int, state: dict[str, Any]) -> None:
+        """Keep the fit number `fit` as it is between two of its steps, in the place of any other.
+
+        Args:
+            fit: which is under way.
+            state: tensors, numbers and text, in lists and dicts.
+        """
+        whole = {"fit": fit, "origin": self.origin, **state}
+        self._write(self.folder / _PAUSED, lambda path: torch.save(whole, path))
+
+    def paused(self, fit: int, device: torch.device) -> dict[str, Any] | None:
+        """What `pause` kept of the fit number `fit`; None if there is nothing."""
+        try:
+            state = torch.load(self.folder / _PAUSED, map_location=device, weights_only=True)
+        except FileNotFoundError:
+            return None
+        except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+            _LOG.warning("%s cannot be read: %s", _PAUSED, error)
+            return None
+        return state if (state["fit"], state["origin"]) == (fit, self.origin) else None
+
+    def _write(self, path: Path, write: Callable[[Path], None]) -> None:
+        try:
+            self.folder.mkdir(exist_ok=True)
+            with replacing(path) as temporary:
+                write(temporary)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            _LOG.warning("no checkpoint %s: %s", path.name, error)
 
     def _path(self, fit: int) -> Path:
         return self.folder / f"{fit}.safetensors"
-
-
-def _trained(model: Module) -> dict[str, torch.nn.Parameter]:
-    """Parameters that a fit changes; W0 and other frozen ones come from the checkpoint again."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}

@@ -1,5 +1,6 @@
 """One fit of a model by a method: a LightningModule that holds both."""
 
+import time
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -12,6 +13,7 @@ from agwm.method import Batch, Method, Phase, Step
 from agwm.numerics.distributed import average_gradients
 from agwm.numerics.rng import seeded
 from agwm.seeding import derive
+from agwm.training.midway import tensors_of
 from agwm.training.plain import clip_finite, warmup_share
 
 _WHOLE = Phase("finetune")
@@ -25,14 +27,21 @@ def warmup_steps(optim: Optim, total_steps: int) -> int:
 
 
 class PassCounter:
-    """Counts forward passes in training, whatever calls the model."""
+    """Counts seconds and forward passes in training, whatever calls the model."""
 
     def __init__(self, model: Module) -> None:
         self.forward = 0
+        self.before = 0.0  # seconds of an earlier start
+        self._started = time.perf_counter()
         self._hook = model.register_forward_pre_hook(self._count)
 
     def _count(self, module: Module, inputs: Any) -> None:
         self.forward += module.training
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return self.before + time.perf_counter() - self._started
 
     def close(self) -> None:
         """Take the hook away."""
@@ -77,6 +86,16 @@ class FineTuneModule(LightningModule):
         self.phase = phase
         self.before = before
         self.step = 0
+        self.passed = 0  # batches still to come that an earlier start has seen
+
+    def kept(self) -> dict[str, Any]:
+        """For `restore`, beside the parameters."""
+        return {"step": self.step, "method": tensors_of(self.method)}
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.step = kept["step"]
+        vars(self.method).update(kept["method"])
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.method.build_optimizer(
@@ -91,6 +110,9 @@ class FineTuneModule(LightningModule):
         self.model.train()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
+        if self.passed:
+            self.passed -= 1
+            return
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         optimizer.zero_grad()
         seed = derive(self.seed, "dropout", *self.phase.streams, self.step)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,9 +27,11 @@ from agwm.numerics.finite import culprit
 from agwm.numerics.rng import seeded
 from agwm.results.record import Cost
 from agwm.seeding import derive, stream
+from agwm.stopping import held_back
 from agwm.training.checkpoints import Checkpoints
 from agwm.training.finetune import FineTuneModule, PassCounter
 from agwm.training.metrics import predictions, score
+from agwm.training.midway import Midway
 from agwm.training.progress import RunProgress
 from agwm.training.search import BilevelSearchModule
 
@@ -125,7 +128,7 @@ class LightningRunner:
         """
         loader = self.data.train_dataloader(None, *phase.streams, batch_size=phase.batch_size)
         model.train()
-        with self._counted(model, phase.name) as done:
+        with self._counted(model, phase.name) as (done, _):
             self.progress.begin()
             for index, batch in enumerate(loader):
                 with seeded(self.seed("dropout", *phase.streams, index)):
@@ -147,7 +150,7 @@ class LightningRunner:
 
     def logits(self, model: Module, examples: Sequence[int] | None = None) -> torch.Tensor:
         """Outputs for training examples (None = all), in their order, float32, on the CPU."""
-        with self._counted(model, "outputs") as done:
+        with self._counted(model, "outputs") as (done, _):
             outputs = self._outputs(model, self.data.ordered_dataloader(examples))
             done["steps"] = len(outputs)
             self.cost.forward_passes += len(outputs)
@@ -194,6 +197,7 @@ class LightningRunner:
     ) -> None:
         if self._restored(module.model):
             return
+        paused = self._paused()
         # A Trainer that has reached its last epoch does nothing the second time: one each.
         # Lightning's step counter counts both optimizers of a search: epochs end it.
         trainer = self._trainer(
@@ -204,12 +208,17 @@ class LightningRunner:
             callbacks=[self.progress],
         )
         before = self.cost.forward_passes
-        with self._counted(module.model, phase.name, epochs) as done:
-            try:
-                trainer.fit(module, loader)
-            except SystemExit as error:
-                # Lightning's way out of Ctrl-C, which hides that it was one, and by which signal.
-                raise error.__context__ or KeyboardInterrupt from None
+        with self._counted(module.model, phase.name, epochs) as (done, counter):
+            if paused:
+                counter.forward, counter.before = paused["forward"], paused["seconds"]
+            state = paused and paused["state"]
+            with held_back() as held:
+                trainer.callbacks.append(Midway(held, partial(self._pause, counter), state))
+                try:
+                    trainer.fit(module, loader)
+                except SystemExit as error:
+                    # Lightning's way out of Ctrl-C, which hides that it was one, and by which one.
+                    raise error.__context__ or KeyboardInterrupt from None
             self.cost.optimizer_steps += trainer.global_step
             done["steps"] = module.step
         # In fine-tuning each forward pass has its backward pass; a search counts its own.
@@ -224,33 +233,56 @@ class LightningRunner:
         """Checkpoint the fit that has just ended; after the last one there is little to repeat."""
         if self.progress.index + 1 == len(self.progress.plan):
             return
+        self.checkpoints.save(self.progress.index, model, self._account())
+
+    def _account(self) -> dict[str, Any]:
+        """Of the run so far, the fit under way left out save for its curves."""
         cost = asdict(self.cost)
         cost["total_seconds"] += time.perf_counter() - self._started
-        account = {"cost": cost, "phases": self.phases, "metrics": self.loggers[0].text()}
-        self.checkpoints.save(self.progress.index, model, account)
+        return {"cost": cost, "phases": self.phases, "metrics": self.loggers[0].text()}
+
+    def _credit(self, account: dict[str, Any]) -> None:
+        """Take over the account of an earlier start."""
+        vars(self.cost).update(account["cost"])
+        self.phases[:] = account["phases"]
+        self.loggers[0].restore(account["metrics"])
+
+    def _pause(self, counter: PassCounter, state: dict[str, Any]) -> None:
+        """Keep a fit as it is between two steps."""
+        paused = {"forward": counter.forward, "seconds": counter.seconds, "state": state}
+        self.checkpoints.pause(self.progress.index, paused | {"account": self._account()})
+
+    def _paused(self) -> dict[str, Any] | None:
+        """What `_pause` has kept of the next fit; the account is taken over."""
+        paused = self.checkpoints.paused(self.progress.index + 1, self.device)
+        if paused:
+            self._credit(paused["account"])
+            _LOG.info(
+                "goes on behind step %d of an earlier start", paused["state"]["module"]["step"]
+            )
+        return paused
 
     def _restored(self, model: Module) -> bool:
         """Whether the next fit was finished by an earlier start; `model` is as it left it then."""
         if (account := self.checkpoints.restore(self.progress.index + 1, model)) is None:
             return False
         self.progress.skip()
-        vars(self.cost).update(account["cost"])
-        self.phases[:] = account["phases"]
-        self.loggers[0].restore(account["metrics"])
+        self._credit(account)
         _LOG.info("%s: taken from an earlier start", self.phases[-1]["name"])
         return True
 
     @contextmanager
-    def _counted(self, model: Module, name: str, epochs: int = 1) -> Iterator[dict[str, Any]]:
+    def _counted(
+        self, model: Module, name: str, epochs: int = 1
+    ) -> Iterator[tuple[dict[str, Any], PassCounter]]:
         """Put what happens inside on the run's account: seconds, forward passes and the phase."""
         done = {"name": name, "steps": 0, "epochs": epochs, "seconds": 0.0}
         counter = PassCounter(model)
-        started = time.perf_counter()
         try:
-            yield done
+            yield done, counter
         finally:
             counter.close()
-        done["seconds"] = time.perf_counter() - started
+        done["seconds"] = counter.seconds
         self.cost.forward_passes += counter.forward
         self.cost.train_seconds += done["seconds"]
         self.phases.append(done)

@@ -13,6 +13,8 @@ from agwm.config import Optim
 from agwm.training.plain import advance, search_masks, search_optimizers
 from agwm.training.search_step import Batch, SearchStep
 
+_COUNTS = ("step", "backward_passes", "zero_directions")
+
 
 class BilevelSearchModule(LightningModule):
     """Search number `k`: manual optimization, AdamW on W and AdamW on alpha, by `SearchStep`.
@@ -40,6 +42,7 @@ class BilevelSearchModule(LightningModule):
         self.steps = steps
         self.k = k
         self.search = SearchStep(model, settings, search_masks(seed, k), f"search {k + 1}")
+        self.passed = 0  # batches still to come that an earlier start has seen
 
     @property
     def step(self) -> int:
@@ -50,6 +53,14 @@ class BilevelSearchModule(LightningModule):
     def backward_passes(self) -> int:
         """Backward passes made."""
         return self.search.backward_passes
+
+    def kept(self) -> dict[str, Any]:
+        """For `restore`, beside the parameters."""
+        return {name: getattr(self.search, name) for name in _COUNTS}
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Go on from there."""
+        vars(self.search).update(kept)
 
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         optim = self.optim
@@ -63,6 +74,9 @@ class BilevelSearchModule(LightningModule):
         self.model.train()
 
     def training_step(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
+        if self.passed:
+            self.passed -= 1
+            return
         schedules = self.lr_schedulers()
         rates = [schedule.get_last_lr()[0] for schedule in schedules]
         logged = self.search(batch["inner"], batch["outer"], self.optimizers())

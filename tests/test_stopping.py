@@ -1,0 +1,47 @@
+import os
+import signal
+
+import pytest
+
+from agwm.stopping import Stopped, held_back, stoppable
+
+
+def test_a_stop_that_is_held_back_waits_for_a_good_moment():
+    with stoppable(), pytest.raises(Stopped) as stop, held_back() as held:
+        held.stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert held.asked
+        held.stop()
+        pytest.fail("it had come")
+    assert stop.value.number == signal.SIGTERM
+
+
+def test_a_second_stop_does_not_wait():
+    with stoppable(), pytest.raises(Stopped) as stop, held_back():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("it had come twice")
+    assert stop.value.number == signal.SIGINT
+
+
+def test_a_stop_waits_no_longer_than_to_the_end():
+    reached = False
+    with stoppable(), pytest.raises(Stopped), held_back():
+        os.kill(os.getpid(), signal.SIGTERM)
+        reached = True
+    assert reached
+
+
+def test_outside_nothing_is_held_back():
+    with stoppable():
+        with held_back() as held:
+            pass
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert not held.asked
+
+
+def test_what_is_raised_inside_is_told_before_a_stop():
+    with stoppable(), pytest.raises(ZeroDivisionError), held_back():
+        os.kill(os.getpid(), signal.SIGTERM)
+        _ = 1 / 0

@@ -1,0 +1,107 @@
+"""A fit that is stopped between two steps goes on there, to the bits of one that never was."""
+
+import signal
+
+import pytest
+import torch
+
+from agwm.paths import root
+from agwm.stopping import Stopped
+from agwm.training.checkpoints import Checkpoints
+from agwm.training.midway import Midway
+
+METHODS = sorted(path.stem for path in (root() / "conf/method").glob("*.yaml"))
+METHODS.remove("linear_probe")  # has no steps
+# Each remembers something of its own from step to step, or has several fits.
+TELLING = ("agwm", "bi_drop", "dps_dense", "dps_mix", "lora", "mixout", "model_soup", "r4f")
+SHORT = {
+    "agwm": ("method.num_searches=2", "method.search_epochs=2"),
+    "vanilla_matched": ("method.matched.num_searches=1", "method.matched.search_epochs=1"),
+    "model_soup": ("method.members=2",),
+    "top_k_layers": ("method.layers=1",),
+}
+FILES = ("predictions.jsonl", "metrics.csv")
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """`stop_at(fit, step)`: SIGTERM comes while that fit does the step before; None = never.
+
+    Fits are counted from the end, too.
+    """
+    look = Midway._stop_if_asked
+
+    def at(fit, step):
+        def ask(midway, trainer, module):
+            (progress,) = (c for c in trainer.callbacks if hasattr(c, "plan"))
+            plan = range(len(progress.plan))
+            if fit is not None and (progress.index, module.step) == (plan[fit], step):
+                midway.held.number = signal.SIGTERM
+            look(midway, trainer, module)
+
+        monkeypatch.setattr(Midway, "_stop_if_asked", ask)
+
+    return at
+
+
+def told(record):
+    phases = [{k: v for k, v in phase.items() if k != "seconds"} for phase in record.phases]
+    cost = record.cost
+    passes = cost.forward_passes, cost.backward_passes, cost.optimizer_steps
+    return record.weights_hash, record.headline, phases, passes
+
+
+def stopped_and_repeated(tiny_run, stop_at, moments, *overrides):
+    expected, folder = tiny_run(*overrides)
+    files = {name: (folder / name).read_bytes() for name in FILES}
+    for moment in moments:
+        stop_at(*moment)
+        with pytest.raises(Stopped):
+            tiny_run(*overrides, "runs_dir=" + str(tiny_run.runs / "stopped"))
+    (paused,) = (tiny_run.runs / "stopped").rglob("paused.pt")
+    stop_at(None, None)
+    found, folder = tiny_run(*overrides, "runs_dir=" + str(tiny_run.runs / "stopped"))
+    assert told(found) == told(expected)
+    assert {name: (folder / name).read_bytes() for name in FILES} == files
+    assert not paused.parent.exists()
+    return found, (folder / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [m if m in TELLING else pytest.param(m, marks=pytest.mark.nightly) for m in METHODS],
+)
+def test_every_method_goes_on_where_it_was_stopped(tiny_run, stop_at, method):
+    overrides = (f"method={method}", *SHORT.get(method, ()), "optim.epochs=2")
+    stopped_and_repeated(tiny_run, stop_at, [(-1, 3)], *overrides)
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [[(0, 0)], [(0, 1)], [(0, 3), (1, 2), (1, 4), (2, 1)], [(1, 4)], [(2, 6)]],
+    ids=str,
+)
+def test_a_search_goes_on_where_it_was_stopped(tiny_run, stop_at, moments):
+    overrides = ("method=agwm", *SHORT["agwm"], "optim.epochs=2")
+    _, log = stopped_and_repeated(tiny_run, stop_at, moments, *overrides)
+    assert log.count("goes on behind step") == len(moments)
+    assert f"goes on behind step {moments[-1][1]} of" in log
+
+
+def test_a_fit_that_ends_by_steps_goes_on_to_that_number(tiny_run, stop_at):
+    overrides = ("optim.steps=7", "optim.epochs=null", "method=vanilla")
+    record, _ = stopped_and_repeated(tiny_run, stop_at, [(0, 4)], *overrides)
+    assert record.phases[-1]["steps"] == record.cost.optimizer_steps == 7
+
+
+def test_of_another_fit_or_origin_or_broken_it_is_not_used(tmp_path, caplog):
+    cpu = torch.device("cpu")
+    checkpoints = Checkpoints(tmp_path, {"seed": 0})
+    checkpoints.pause(1, {"weights": {"a": torch.ones(2)}})
+    assert checkpoints.paused(0, cpu) is None
+    assert Checkpoints(tmp_path, {"seed": 1}).paused(1, cpu) is None
+    assert torch.equal(checkpoints.paused(1, cpu)["weights"]["a"], torch.ones(2))
+    path = tmp_path / "checkpoints/paused.pt"
+    for content in (path.read_bytes()[:-40], b"", b"no zip"):
+        path.write_bytes(content)
+        assert checkpoints.paused(1, cpu) is None
