@@ -9,7 +9,6 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch.nn import Module
 
 from agwm.atomic import replacing
+from agwm.errors import one_line
 from agwm.training.midway import overwrite, trained
 
 _LOG = logging.getLogger("agwm")
@@ -81,8 +81,8 @@ class Checkpoints:
             state = torch.load(self.folder / _PAUSED, map_location=device, weights_only=True)
         except FileNotFoundError:
             return None
-        except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-            _LOG.warning("%s cannot be read: %s", _PAUSED, error)
+        except Exception as error:  # whatever is wrong with it, the fit can be repeated
+            _LOG.warning("%s cannot be read: %s", _PAUSED, one_line(error))
             return None
         return state if (state["fit"], state["origin"]) == (fit, self.origin) else None
 

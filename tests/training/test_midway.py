@@ -1,6 +1,8 @@
 """A fit that is stopped between two steps goes on there, to the bits of one that never was."""
 
+import pickle
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -102,6 +104,16 @@ def test_of_another_fit_or_origin_or_broken_it_is_not_used(tmp_path, caplog):
     assert Checkpoints(tmp_path, {"seed": 1}).paused(1, cpu) is None
     assert torch.equal(checkpoints.paused(1, cpu)["weights"]["a"], torch.ones(2))
     path = tmp_path / "checkpoints/paused.pt"
-    for content in (path.read_bytes()[:-40], b"", b"no zip"):
+    planted = pickle.dumps(Touch(tmp_path / "was run"))
+    for content in (path.read_bytes()[:-40], b"", b"no zip", planted):
         path.write_bytes(content)
         assert checkpoints.paused(1, cpu) is None
+    assert not (tmp_path / "was run").exists()
+
+
+class Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
