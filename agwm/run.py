@@ -144,7 +144,8 @@ def _train_and_evaluate(
     origin |= {"threads": torch.get_num_threads(), "gpu": torch.cuda.is_available()}
     checkpoints = Checkpoints(folder, origin)
     runner = LightningRunner(config, loaded, data, loggers, method.plan(), checkpoints)
-    record.cost, record.phases, record.device = runner.cost, runner.phases, _device(runner)
+    record.cost, record.phases = runner.account.cost, runner.account.phases
+    record.device = _device(runner)
     with runner.progress:
         model = method.run(runner)
     alpha = alpha_tensors(model)

@@ -36,7 +36,7 @@ def fitted(config: RunConfig, method: Method, loaded: Pretrained, data: GlueData
         checkpoints, csv = Checkpoints(Path(folder), {}), MetricsCsv(Path(folder))
         runner = LightningRunner(config, loaded, data, [csv], method.plan(), checkpoints)
         method.run(runner)
-        return runner.phases[-1]["seconds"]
+        return runner.account.phases[-1]["seconds"]
 
 
 def looped(model: torch.nn.Module, config: RunConfig, data: GlueDataModule) -> float:

@@ -2,11 +2,9 @@
 
 import logging
 import math
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,11 +23,11 @@ from agwm.method import Method, Phase
 from agwm.models.pretrained import Pretrained, load_pretrained
 from agwm.numerics.finite import culprit
 from agwm.numerics.rng import seeded
-from agwm.results.record import Cost
 from agwm.seeding import derive, stream
 from agwm.stopping import held_back
+from agwm.training.account import Account
 from agwm.training.checkpoints import Checkpoints
-from agwm.training.finetune import FineTuneModule, PassCounter
+from agwm.training.finetune import FineTuneModule
 from agwm.training.metrics import predictions, score
 from agwm.training.midway import Midway
 from agwm.training.progress import RunProgress
@@ -66,13 +64,10 @@ class LightningRunner:
         self.labels = data.train.labels
         self.classes = len(config.task.labels) if config.task.labels else None
         self.loggers = loggers
-        self.checkpoints = checkpoints
-        self._started = time.perf_counter()
-        self.cost = Cost()
-        self.phases: list[dict[str, Any]] = []
         self.progress = RunProgress(
             plan, [self._length(phase)[1] for phase in plan], config.trainer.progress
         )
+        self.account = Account(loggers[0], checkpoints, self.progress)
         self.device = self._trainer("32-true", logger=False).strategy.root_device
         self._model = loaded.model
         self._finetuned = 0  # steps, over all fits
@@ -128,7 +123,7 @@ class LightningRunner:
         """
         loader = self.data.train_dataloader(None, *phase.streams, batch_size=phase.batch_size)
         model.train()
-        with self._counted(model, phase.name) as (done, _):
+        with self.account.counted(model, phase.name) as (done, _):
             self.progress.begin()
             for index, batch in enumerate(loader):
                 with seeded(self.seed("dropout", *phase.streams, index)):
@@ -137,7 +132,7 @@ class LightningRunner:
                 if not loss.isfinite():
                     reason = culprit(model.named_parameters(), "parameter")
                     raise RunError(f"{phase.name}, step {index}: the loss is {loss} ({reason})")
-                self.cost.backward_passes += 1
+                self.account.cost.backward_passes += 1
                 yield
                 model.zero_grad()
                 done["steps"] = index + 1
@@ -150,10 +145,10 @@ class LightningRunner:
 
     def logits(self, model: Module, examples: Sequence[int] | None = None) -> torch.Tensor:
         """Outputs for training examples (None = all), in their order, float32, on the CPU."""
-        with self._counted(model, "outputs") as (done, _):
+        with self.account.counted(model, "outputs") as (done, _):
             outputs = self._outputs(model, self.data.ordered_dataloader(examples))
             done["steps"] = len(outputs)
-            self.cost.forward_passes += len(outputs)
+            self.account.cost.forward_passes += len(outputs)
         return torch.cat(outputs)
 
     def score(self, logits: torch.Tensor, examples: Sequence[int]) -> float:
@@ -195,9 +190,8 @@ class LightningRunner:
         max_steps: int | None,
         precision: str,
     ) -> None:
-        if self._restored(module.model):
+        if self.account.restored(module.model):
             return
-        paused = self._paused()
         # A Trainer that has reached its last epoch does nothing the second time: one each.
         # Lightning's step counter counts both optimizers of a search: epochs end it.
         trainer = self._trainer(
@@ -207,86 +201,24 @@ class LightningRunner:
             max_steps=max_steps or -1,
             callbacks=[self.progress],
         )
-        before = self.cost.forward_passes
-        with self._counted(module.model, phase.name, epochs) as (done, counter):
-            if paused:
-                counter.forward, counter.before = paused["forward"], paused["seconds"]
-            state = paused and paused["state"]
+        with self.account.counted(module.model, phase.name, epochs) as (done, counter):
+            state = self.account.resumed(counter, self.device)
             with held_back() as held:
-                trainer.callbacks.append(Midway(held, partial(self._pause, counter), state))
+                trainer.callbacks.append(Midway(held, partial(self.account.pause, counter), state))
                 try:
                     trainer.fit(module, loader)
                 except SystemExit as error:
                     # Lightning's way out of Ctrl-C, which hides that it was one, and by which one.
                     raise error.__context__ or KeyboardInterrupt from None
-            self.cost.optimizer_steps += trainer.global_step
             done["steps"] = module.step
-        # In fine-tuning each forward pass has its backward pass; a search counts its own.
-        counted = isinstance(module, BilevelSearchModule)
-        forward = self.cost.forward_passes - before
-        self.cost.backward_passes += module.backward_passes if counted else forward
-        if counted:
-            done["zero_directions"] = module.search.zero_directions
-        self._keep(module.model)
-
-    def _keep(self, model: Module) -> None:
-        """Checkpoint the fit that has just ended; after the last one there is little to repeat."""
-        if self.progress.index + 1 == len(self.progress.plan):
-            return
-        self.checkpoints.save(self.progress.index, model, self._account())
-
-    def _account(self) -> dict[str, Any]:
-        """Of the run so far, the fit under way left out save for its curves."""
-        cost = asdict(self.cost)
-        cost["total_seconds"] += time.perf_counter() - self._started
-        return {"cost": cost, "phases": self.phases, "metrics": self.loggers[0].text()}
-
-    def _credit(self, account: dict[str, Any]) -> None:
-        """Take over the account of an earlier start."""
-        vars(self.cost).update(account["cost"])
-        self.phases[:] = account["phases"]
-        self.loggers[0].restore(account["metrics"])
-
-    def _pause(self, counter: PassCounter, state: dict[str, Any]) -> None:
-        """Keep a fit as it is between two steps."""
-        paused = {"forward": counter.forward, "seconds": counter.seconds, "state": state}
-        self.checkpoints.pause(self.progress.index, paused | {"account": self._account()})
-
-    def _paused(self) -> dict[str, Any] | None:
-        """What `_pause` has kept of the next fit; the account is taken over."""
-        paused = self.checkpoints.paused(self.progress.index + 1, self.device)
-        if paused:
-            self._credit(paused["account"])
-            _LOG.info(
-                "goes on behind step %d of an earlier start", paused["state"]["module"]["step"]
-            )
-        return paused
-
-    def _restored(self, model: Module) -> bool:
-        """Whether the next fit was finished by an earlier start; `model` is as it left it then."""
-        if (account := self.checkpoints.restore(self.progress.index + 1, model)) is None:
-            return False
-        self.progress.skip()
-        self._credit(account)
-        _LOG.info("%s: taken from an earlier start", self.phases[-1]["name"])
-        return True
-
-    @contextmanager
-    def _counted(
-        self, model: Module, name: str, epochs: int = 1
-    ) -> Iterator[tuple[dict[str, Any], PassCounter]]:
-        """Put what happens inside on the run's account: seconds, forward passes and the phase."""
-        done = {"name": name, "steps": 0, "epochs": epochs, "seconds": 0.0}
-        counter = PassCounter(model)
-        try:
-            yield done, counter
-        finally:
-            counter.close()
-        done["seconds"] = counter.seconds
-        self.cost.forward_passes += counter.forward
-        self.cost.train_seconds += done["seconds"]
-        self.phases.append(done)
-        _LOG.info("%s: %d steps in %.1f s", name, done["steps"], done["seconds"])
+            self.account.cost.optimizer_steps += trainer.global_step
+            # In fine-tuning each forward pass has its backward pass; a search counts its own.
+            backward = counter.forward
+            if isinstance(module, BilevelSearchModule):
+                backward = module.backward_passes
+                done["zero_directions"] = module.search.zero_directions
+            self.account.cost.backward_passes += backward
+        self.account.keep(module.model)
 
     def _trainer(self, precision: str, **options: Any) -> Trainer:
         return Trainer(

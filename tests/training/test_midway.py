@@ -104,7 +104,7 @@ def test_of_another_fit_or_origin_or_broken_it_is_not_used(tmp_path, caplog):
     assert Checkpoints(tmp_path, {"seed": 1}).paused(1, cpu) is None
     assert torch.equal(checkpoints.paused(1, cpu)["weights"]["a"], torch.ones(2))
     path = tmp_path / "checkpoints/paused.pt"
-    planted = pickle.dumps(Touch(tmp_path / "was run"))
+    planted = pickle.dumps(Touch(tmp_path / "was run"), protocol=2)
     for content in (path.read_bytes()[:-40], b"", b"no zip", planted):
         path.write_bytes(content)
         assert checkpoints.paused(1, cpu) is None

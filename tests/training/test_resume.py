@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from agwm.training.account import Account
 from agwm.training.checkpoints import Checkpoints
 from agwm.training.runner import LightningRunner
 
@@ -23,20 +24,20 @@ def interrupt(monkeypatch):
         monkeypatch.setattr(LightningRunner, "_fit", fit)
         if stopped is not None:
             # The process was gone before it could keep what it had.
-            monkeypatch.setattr(LightningRunner, "_keep", keep_up_to(stopped))
+            monkeypatch.setattr(Account, "keep", keep_up_to(stopped))
         else:
-            monkeypatch.setattr(LightningRunner, "_keep", KEEP)
+            monkeypatch.setattr(Account, "keep", KEEP)
 
     return at
 
 
-KEEP = LightningRunner._keep
+KEEP = Account.keep
 
 
 def keep_up_to(stopped):
-    def keep(runner, model):
-        if runner.progress.index != stopped:
-            KEEP(runner, model)
+    def keep(account, model):
+        if account.progress.index != stopped:
+            KEEP(account, model)
 
     return keep
 
