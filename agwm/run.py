@@ -34,7 +34,7 @@ from agwm.results.record import Record, git_state, read_record, versions
 from agwm.seeding import derive
 from agwm.shown import masked, shown
 from agwm.training.checkpoints import Checkpoints
-from agwm.training.memory import keep_freed_memory, peak_memory
+from agwm.training.memory import keep_freed_memory, peak_memory, told_if_short
 from agwm.training.metrics import baseline, evaluate, predictions, scores
 from agwm.training.runner import LightningRunner
 from agwm.training.settings import torch_settings
@@ -95,7 +95,7 @@ def _run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
     log = _train_log(folder)
     try:
-        with run_loggers(config, folder, hash_, plain) as loggers:
+        with told_if_short(), run_loggers(config, folder, hash_, plain) as loggers:
             _train_and_evaluate(config, method, folder, record, loggers)
             log_summary(loggers, _summary(record))
         record.status = "ok"

@@ -1,10 +1,15 @@
 """The process's memory: how freed memory is kept, and the most that was held."""
 
 import ctypes
+import errno
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+
+from agwm.errors import RunError, one_line
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 # Bytes; the blocks of a BERT-base are kept. Those of larger models leave holes that little else
@@ -24,6 +29,26 @@ def keep_freed_memory() -> None:
         # What has a mapping of its own is unmapped when freed; larger blocks have one only where
         # nothing that was freed has room for them.
         mallopt(_M_MMAP_THRESHOLD, _LARGEST)
+
+
+@contextmanager
+def told_if_short() -> Iterator[None]:
+    """Where memory runs out inside, say so, and what takes less.
+
+    Raises:
+        RunError: instead of what torch raises: of a CPU's memory it knows the text alone.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        short = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        short = short or getattr(error, "errno", None) == errno.ENOMEM
+        if not (short or "can't allocate memory" in str(error)):
+            raise
+        raise RunError(
+            "out of memory; a smaller optim.batch_size or optim.max_length, or a smaller model, "
+            f"takes less ({one_line(error) or type(error).__name__})"
+        ) from error
 
 
 def peak_memory() -> int:

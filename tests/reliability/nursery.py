@@ -1,9 +1,11 @@
 """Starts commands as forks of itself, imports done: `python nursery.py`, one JSON line a command.
 
-{"argv": [...], "log": FILE, "survived": [NAME...], "file_size": BYTES} -> the process's number, and
+{"argv": [...], "log": FILE, "survived": [NAME...], "file_size": BYTES,
+"memory": BYTES} -> the process's number, and
 when it is over its exit code (negative: the signal). With `survived` it is gone, as by SIGKILL,
 just before it would put a file or folder of another name into its place, and has logged which; with
-`file_size` no file can grow beyond that, as on a disk that is full.
+`file_size` no file can grow beyond that, as on a disk that is full; with `memory` the process gets
+no more than that beyond what its imports took.
 """
 
 import json
@@ -40,6 +42,10 @@ def child(order):
         die_at_others(order["survived"])
     if order.get("file_size"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_size"], resource.RLIM_INFINITY))
+    if order.get("memory"):
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + order["memory"]
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     sys.argv = ["train.py", *order["argv"]]
     try:
         train.main()

@@ -1,8 +1,9 @@
-"""Two processes in one directory, a full disk, a directory that cannot be written to."""
+"""Two processes in one directory, a full disk, too little memory, a directory that is read-only."""
 
 import fcntl
 import json
 import os
+import sys
 
 import pytest
 from aftermath import results, whole
@@ -62,6 +63,22 @@ def test_a_full_disk_leaves_nothing_half_and_the_run_can_go_on(nursery, tmp_path
     assert nursery.run(log, *argv) == 0
     assert nursery.run(log, *argv[:-1], f"runs_dir={tmp_path / 'whole'}") == 0
     assert results(tmp_path / "runs") == results(tmp_path / "whole")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is that of Linux")
+def test_too_little_memory_is_told_in_one_line_and_the_run_can_go_on(nursery, tmp_path):
+    # Small weights, but a hundred thousand numbers between them for every token.
+    wide = ("model.config.intermediate_size=100000", "optim.batch_size=40", "method=vanilla")
+    argv = (*TINY[:5], *wide, f"runs_dir={tmp_path / 'runs'}")
+    log = tmp_path / "log"
+    log.touch()
+    assert nursery.run(log, *argv, memory=300 << 20) == 1
+    lines = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "out of memory; a smaller optim.batch_size" in lines[0]
+    whole(tmp_path / "runs")
+    (record,) = tmp_path.rglob("record.json")
+    assert json.loads(record.read_text())["status"] == "failed"
+    assert nursery.run(log, *argv) == 0, log.read_text()
 
 
 def test_a_directory_that_cannot_be_made_is_told_in_one_line(tmp_path):
