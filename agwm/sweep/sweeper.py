@@ -57,7 +57,7 @@ class CellSweeper(Sweeper):
         code = 0
         if todo:
             try:
-                self.launcher.launch([run.overrides for run in todo], initial_job_idx=0)
+                self._launch([run.overrides for run in todo])
             except KeyboardInterrupt as error:
                 code = tell_stopped(error, "; the same command goes on")
             except SystemExit as left:  # a run of this process was interrupted, and has told it
@@ -68,3 +68,10 @@ class CellSweeper(Sweeper):
         missing = print_outcome(planned)
         if code or missing:
             raise SystemExit(code or 1)
+
+    def _launch(self, runs: list[Sequence[str]]) -> None:
+        # Hydra's own launcher holds on to every configuration until it has done them all.
+        basic = self.config.hydra.runtime.choices["hydra/launcher"] == "basic"
+        parts = [[run] for run in runs] if basic else [runs]
+        for index, part in enumerate(parts):
+            self.launcher.launch(part, initial_job_idx=index)
