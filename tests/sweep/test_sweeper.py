@@ -5,6 +5,7 @@ import pytest
 
 from agwm import train
 from agwm.sweep.launcher import LocalLauncher
+from agwm.sweep.sweeper import CellSweeper
 
 TINY = ("-m", "model=tiny", "n_train=40", "logger=none", "save_model=false")
 TWO = (*TINY, "method=vanilla", "seed=0,1")
@@ -126,3 +127,23 @@ def test_each_run_has_the_command_that_would_be_typed_for_it(cli, monkeypatch):
         ]
         for own in (["method=agwm", "method.rank=1"], ["method=vanilla"])
     ]
+
+
+def test_hydras_own_launcher_is_given_one_run_at_a_time(cli, monkeypatch):
+    given = []
+    monkeypatch.setattr(train, "_run_once", lambda cfg: None)
+    launch = CellSweeper._launch
+
+    def watched(sweeper, runs):
+        one = sweeper.launcher.launch
+
+        def counted(part, initial_job_idx):
+            given.append((len(part), initial_job_idx))
+            return one(part, initial_job_idx)
+
+        sweeper.launcher.launch = counted
+        launch(sweeper, runs)
+
+    monkeypatch.setattr(CellSweeper, "_launch", watched)
+    cli(*TWO, "hydra/launcher=basic")
+    assert given == [(1, 0), (1, 1)]
