@@ -208,6 +208,7 @@ class LightningRunner:
                 try:
                     trainer.fit(module, loader)
                 except SystemExit as error:
+                    held.stop()
                     # Lightning's way out of Ctrl-C, which hides that it was one, and by which one.
                     raise error.__context__ or KeyboardInterrupt from None
             done["steps"] = module.step
