@@ -23,6 +23,14 @@ class Held:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._handlers = {n: own for n, own in handlers.items() if own is not None}
+
+    def listen(self) -> None:
+        """Take back the signals that a library has put handlers of its own in front of."""
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
 
     @property
     def asked(self) -> bool:

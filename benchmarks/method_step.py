@@ -20,6 +20,7 @@ from agwm.data.datamodule import GlueDataModule
 from agwm.method import build_method
 from agwm.models.pretrained import load_pretrained
 from agwm.paths import root
+from agwm.results.loggers import MetricsCsv
 from agwm.training.checkpoints import Checkpoints
 from agwm.training.finetune import FineTuneModule
 from agwm.training.runner import LightningRunner
@@ -73,8 +74,8 @@ def bench(name: str) -> Bench:
     loaded = load_pretrained(config.model, config.task, head_seed=0)
     data.tokenize_with(loaded.tokenizer)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder), {})
-        runner = LightningRunner(config, loaded, data, [], method.plan(), checkpoints)
+        checkpoints, csv = Checkpoints(Path(folder), {}), MetricsCsv(Path(folder))
+        runner = LightningRunner(config, loaded, data, [csv], method.plan(), checkpoints)
         model = method.prepare(runner.pretrained(), runner)
     return Bench(model, method, config.optim, STEPS, seed=0).prepare()
 

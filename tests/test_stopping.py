@@ -45,3 +45,13 @@ def test_what_is_raised_inside_is_told_before_a_stop():
     with stoppable(), pytest.raises(ZeroDivisionError), held_back():
         os.kill(os.getpid(), signal.SIGTERM)
         _ = 1 / 0
+
+
+def test_a_handler_that_was_put_in_front_is_taken_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with stoppable(), pytest.raises(Stopped), held_back() as held:
+        signal.signal(signal.SIGTERM, lambda *_: pytest.fail("heard by another"))
+        held.listen()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert held.asked
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -30,6 +30,8 @@ class Midway(Callback):
         self.state = state
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        # Lightning would answer SIGTERM behind the step, before anything could be saved.
+        self.held.listen()
         if self.state is None:
             return
         module.restore(self.state["module"])

@@ -204,13 +204,15 @@ class LightningRunner:
         with self.account.counted(module.model, phase.name, epochs) as (done, counter):
             state = self.account.resumed(counter, self.device)
             with held_back() as held:
+                _LOG.info("%s: begins", phase.name)
                 trainer.callbacks.append(Midway(held, partial(self.account.pause, counter), state))
                 try:
                     trainer.fit(module, loader)
                 except SystemExit as error:
-                    held.stop()
                     # Lightning's way out of Ctrl-C, which hides that it was one, and by which one.
-                    raise error.__context__ or KeyboardInterrupt from None
+                    if isinstance(error.__context__, KeyboardInterrupt):
+                        raise error.__context__ from None
+                    raise
             done["steps"] = module.step
             self.account.cost.optimizer_steps += trainer.global_step
             # In fine-tuning each forward pass has its backward pass; a search counts its own.

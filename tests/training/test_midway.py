@@ -1,5 +1,6 @@
 """A fit that is stopped between two steps goes on there, to the bits of one that never was."""
 
+import os
 import pickle
 import signal
 from pathlib import Path
@@ -8,8 +9,9 @@ import pytest
 import torch
 
 from agwm.paths import root
-from agwm.stopping import Stopped
+from agwm.stopping import Stopped, stoppable
 from agwm.training.checkpoints import Checkpoints
+from agwm.training.finetune import FineTuneModule
 from agwm.training.midway import Midway
 
 METHODS = sorted(path.stem for path in (root() / "conf/method").glob("*.yaml"))
@@ -94,6 +96,22 @@ def test_a_fit_that_ends_by_steps_goes_on_to_that_number(tiny_run, stop_at):
     overrides = ("optim.steps=7", "optim.epochs=null", "method=vanilla")
     record, _ = stopped_and_repeated(tiny_run, stop_at, [(0, 4)], *overrides)
     assert record.phases[-1]["steps"] == record.cost.optimizer_steps == 7
+
+
+def test_sigterm_within_a_step_waits_for_its_end(tiny_run, monkeypatch):
+    step = FineTuneModule.training_step
+
+    def stopped(module, *batch):
+        if module.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(module, *batch)
+
+    with monkeypatch.context() as patched, stoppable(), pytest.raises(Stopped) as stop:
+        patched.setattr(FineTuneModule, "training_step", stopped)
+        tiny_run("method=vanilla")
+    assert stop.value.number == signal.SIGTERM
+    _, folder = tiny_run("method=vanilla")
+    assert "goes on behind step 3 of" in (folder / "train.log").read_text()
 
 
 def test_of_another_fit_or_origin_or_broken_it_is_not_used(tmp_path, caplog):
