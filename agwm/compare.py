@@ -9,18 +9,12 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from agwm import train
-from agwm.config import (
-    RunConfig,
-    compose_config,
-    config_hash,
-    differences,
-    known_keys,
-    quoted,
-    run_dir,
-)
+from agwm.compose import compose_config, known_keys, quoted
+from agwm.config import RunConfig
 from agwm.data.own import settled
 from agwm.errors import RunError, UserError, one_line
 from agwm.hub import settle_offline
+from agwm.identity import config_hash, differences, run_dir
 from agwm.stopping import stoppable, tell_stopped
 
 _DEFAULTS = {"method": "vanilla,agwm", "seed": "range(0,5)", "sweep": "compare"}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from agwm.command import Parser, exit_code
-from agwm.config import Logger, RunConfig, compose_config
+from agwm.compose import compose_config
+from agwm.config import Logger, RunConfig
 from agwm.errors import RunError, UserError
 from agwm.hub import settle_offline
 from agwm.method import build_method

@@ -19,10 +19,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from agwm.atomic import remove_partial, replacing, write_atomically
-from agwm.config import RunConfig, config_hash, differences
+from agwm.config import RunConfig
 from agwm.data.datamodule import GlueDataModule
 from agwm.data.summary import print_data, summarize
 from agwm.errors import UserError
+from agwm.identity import config_hash, differences
 from agwm.method import Method
 from agwm.models.digest import digest
 from agwm.models.mixed import alpha_tensors, mixture_state

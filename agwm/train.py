@@ -15,17 +15,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from agwm.atomic import remove_partial
-from agwm.config import (
-    config_hash,
-    known_keys,
-    quoted,
-    register,
-    run_dir,
-    to_run_config,
-)
+from agwm.compose import known_keys, quoted, register, to_run_config
 from agwm.data.own import settled
 from agwm.errors import UserError, one_line
 from agwm.hub import settle_offline
+from agwm.identity import config_hash, run_dir
 from agwm.method import build_method
 from agwm.paths import root
 from agwm.results.claim import claimed

@@ -12,7 +12,7 @@ import torch
 from shapes import classifier
 from steps import SIDES, Batch, seconds
 
-from agwm.config import compose_config
+from agwm.compose import compose_config
 from agwm.data.datamodule import GlueDataModule
 from agwm.models.pretrained import load_pretrained
 from agwm.training.memory import keep_freed_memory

@@ -17,7 +17,8 @@ import torch
 from transformers import get_linear_schedule_with_warmup
 from turns import medians
 
-from agwm.config import RunConfig, compose_config
+from agwm.compose import compose_config
+from agwm.config import RunConfig
 from agwm.data.datamodule import GlueDataModule
 from agwm.method import Method, build_method
 from agwm.models.pretrained import Pretrained, load_pretrained

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from turns import medians
 
-from agwm.config import compose_config
+from agwm.compose import compose_config
 from agwm.data.datamodule import GlueDataModule
 from agwm.method import build_method
 from agwm.models.pretrained import load_pretrained

@@ -16,8 +16,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from agwm import train
-from agwm.config import compose_config, config_hash, register, run_dir
+from agwm.compose import compose_config, register
 from agwm.data.own import settled
+from agwm.identity import config_hash, run_dir
 from agwm.method import build_method
 from agwm.paths import root
 

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import agwm
-from agwm.config import config_hash, run_dir
+from agwm.identity import config_hash, run_dir
 from agwm.method import Method, build_method
 from agwm.paths import root
 

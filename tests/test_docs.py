@@ -18,7 +18,8 @@ from scipy import optimize, stats
 from trained_folder import save_trained
 
 from agwm.bilevel import PRESETS
-from agwm.config import compose_config, config_hash, run_dir
+from agwm.compose import compose_config
+from agwm.identity import config_hash, run_dir
 from agwm.method import build_method
 from agwm.paths import root
 from agwm.report.statistics import paired_power

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from one_line import assert_told
 
-from agwm.config import known_keys
+from agwm.compose import known_keys
 
 # An argument holds no NUL; one that begins with - is an option.
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

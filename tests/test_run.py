@@ -3,9 +3,9 @@ import json
 import pytest
 import torch
 
-from agwm.config import config_hash
 from agwm.data.sampling import StreamBatches
 from agwm.errors import RunError
+from agwm.identity import config_hash
 from agwm.models.package import package_folder
 
 

@@ -16,7 +16,7 @@ from trained_folder import save_trained
 
 import agwm
 from agwm import evaluate, export, predict
-from agwm.config import run_dir
+from agwm.identity import run_dir
 from agwm.report.__main__ import main as report
 from agwm.results.record import git_state
 

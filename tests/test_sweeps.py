@@ -3,7 +3,7 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
-from agwm.config import composed
+from agwm.compose import composed
 from agwm.errors import UserError
 from agwm.paths import root
 from agwm.sweep.plan import expand, plan

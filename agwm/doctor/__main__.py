@@ -8,7 +8,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from agwm.command import Parser
-from agwm.config import RunConfig, compose_config, known_keys
+from agwm.compose import compose_config, known_keys
+from agwm.config import RunConfig
 from agwm.doctor import machine, sources
 from agwm.doctor.finding import NOTE, OK, PROBLEM, Finding
 from agwm.errors import UserError, one_line

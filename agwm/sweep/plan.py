@@ -14,9 +14,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from agwm.config import RunConfig, config_hash, differences, run_dir, to_run_config
+from agwm.compose import to_run_config
+from agwm.config import RunConfig
 from agwm.data.own import settled
 from agwm.errors import UserError
+from agwm.identity import config_hash, differences, run_dir
 from agwm.method import build_method
 from agwm.results.record import finished_record, written
 

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from statistics import mean, median, stdev
 
-from agwm.config import compose_config
+from agwm.compose import compose_config
 from agwm.models.package import package_folder
 
 ROOT = Path(__file__).parents[2]

@@ -6,10 +6,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from agwm.config import config_hash, run_dir
 from agwm.data.examples import label_name
 from agwm.data.own import load_own, settled
 from agwm.errors import UserError
+from agwm.identity import config_hash, run_dir
 
 
 def write(path, rows, header=("text", "label")):

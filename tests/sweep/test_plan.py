@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from agwm.config import composed, config_hash, run_dir
+from agwm.compose import composed
 from agwm.errors import UserError
+from agwm.identity import config_hash, run_dir
 from agwm.sweep.plan import expand, plan
 
 TINY = ["model=tiny", "n_train=40", "method=vanilla"]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from search_harness import OPTIM
 
-from agwm.config import compose_config
+from agwm.compose import compose_config
 from agwm.data.datamodule import GlueDataModule
 from agwm.models.pretrained import load_pretrained
 from agwm.training import plain
