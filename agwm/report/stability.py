@@ -1,10 +1,10 @@
 """How much the runs of a cell disagree, beyond their standard deviation."""
 
+from agwm.report.agreement import disagreement, fleiss_kappa, jensen_shannon, mean_distance
 from agwm.report.cells import Cell, summarize
 from agwm.report.predictions import stack_predictions
 from agwm.report.records import Run
 from agwm.report.scores import key_values
-from agwm.report.statistics import disagreement, fleiss_kappa, jensen_shannon, mean_distance
 from agwm.report.table import Column, Table
 
 _COLUMNS = [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from agwm.report.statistics import disagreement, fleiss_kappa, jensen_shannon, mean_distance
+from agwm.report.agreement import disagreement, fleiss_kappa, jensen_shannon, mean_distance
 
 
 def test_disagreement_is_the_mean_over_the_pairs():
