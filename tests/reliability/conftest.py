@@ -1,12 +1,15 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 
 class Nursery:
+    patience = 300
+
     def __init__(self):
         self.process = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("nursery.py")],
@@ -30,7 +33,11 @@ class Nursery:
         return self.wait()
 
     def _line(self):
-        return self.process.stdout.readline().strip()
+        late = threading.Timer(self.patience, self.process.kill)
+        late.start()
+        told = self.process.stdout.readline().strip()
+        late.cancel()
+        return told or pytest.fail(f"no answer within {self.patience} s")
 
     def close(self):
         self.process.stdin.close()
