@@ -65,7 +65,8 @@ def mixed(
             None = all outside `model.base_model`, which is the head of a Hugging Face model. Where
             the checkpoint lacked more, say a pooler, give `missing_keys` of
             `from_pretrained(..., output_loading_info=True)`.
-        rank: r >= 1 of alpha, or "full".
+        rank: r >= 1 of alpha; "full", "row" or "layer" for one attention parameter per entry, per
+            row or per weight, without factors.
         mix_form: "product" (section 3.2 of the paper) or "convex" (section 3.1).
         alpha_init_std: of the normal distribution that alpha is drawn from, clipped to [0, 1].
         alpha_init_mean: its mean.

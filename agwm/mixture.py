@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from agwm.method import Runner
 
 FORMS = ("product", "convex")
+WITHOUT_FACTORS = ("full", "row", "layer")
 
 
 @dataclass(kw_only=True)
 class Mixture:
     """Which mixture, and where alpha starts."""
 
-    rank: Any  # r >= 1, or "full"
+    rank: Any  # r >= 1, or one of WITHOUT_FACTORS
     mix_form: str
     alpha_init_std: float
     alpha_init_mean: float
@@ -32,9 +33,8 @@ class Mixture:
 
     def __post_init__(self) -> None:
         whole = isinstance(self.rank, int) and not isinstance(self.rank, bool) and self.rank >= 1
-        require(
-            whole or self.rank == "full", "method.rank", self.rank, 'a whole number >= 1 or "full"'
-        )
+        allowed = f"a whole number >= 1 or one of {', '.join(WITHOUT_FACTORS)}"
+        require(whole or self.rank in WITHOUT_FACTORS, "method.rank", self.rank, allowed)
         require(
             self.mix_form in FORMS, "method.mix_form", self.mix_form, "one of " + ", ".join(FORMS)
         )
@@ -60,11 +60,10 @@ class Mixture:
         def draw(shape: tuple[int, ...]) -> Tensor:
             return torch.from_numpy(generator.standard_normal(shape, dtype="float32"))
 
-        rank = None if self.rank == "full" else self.rank
         mean, std = self.alpha_init_mean, self.alpha_init_std
 
         def new_alpha(shape: tuple[int, int]) -> tuple[Tensor, ...]:
-            return init_alpha(shape, rank, draw, std, mean)
+            return init_alpha(shape, self.rank, draw, std, mean)
 
         mixed = mix_pretrained(model, fresh, new_alpha, self.mix_form)
         if self.xlnet_attention and not mix_attention(mixed, fresh, new_alpha, self.mix_form):

@@ -229,7 +229,7 @@ def mean_state(models: Iterable[nn.Module], alpha_only: bool = False) -> dict[st
 
 
 def alpha_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """`<layer>.a1`, `<layer>.a2` (or `<layer>.alpha` at full rank) for `alpha.safetensors`.
+    """`<layer>.a1`, `<layer>.a2` (or `<layer>.alpha`, without factors) for `alpha.safetensors`.
 
     XLNet's attention has a `<layer>` for each matrix: `transformer.layer.0.rel_attn.q`.
     """

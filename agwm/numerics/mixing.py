@@ -6,7 +6,8 @@ a2 (r x M) with entries in [0, 1]:
     product   W~ = (1/r) (a1 a2) * W + (1/r) ((1 - a1) (1 - a2)) * W0      section 3.2, the default
     convex    W~ = A * W + (1 - A) * W0,  A = (1/r) a1 a2                  section 3.1, low rank
 
-Full rank is A itself, N x M, in the convex form (section 3.1): it has no factors to multiply.
+Full rank is A itself, N x M, in the convex form (section 3.1): it has no factors to multiply. So
+are one attention parameter a row, A of N x 1, and one for the whole weight, of 1 x 1 (ours).
 The product form is no interpolation: its coefficients sum to 1 only where a1 and a2 are both 0 or
 both 1, and at W = W0 it shrinks the pretrained weight (by 0.4 % at the default start).
 """
@@ -14,8 +15,9 @@ both 1, and at W = W0 it shrinks the pretrained weight (by 0.4 % at the default 
 import torch
 from torch import Tensor
 
-Alpha = tuple[Tensor, ...]  # (a1, a2), or (A,) at full rank
+Alpha = tuple[Tensor, ...]  # (a1, a2), or (A,) where it has no factors
 FORMS = ("product", "convex")
+WITHOUT_FACTORS = ("full", "row", "layer")
 
 
 def mix(task: Tensor, pretrained: Tensor, alpha: Alpha, form: str = "product") -> Tensor:
@@ -31,7 +33,7 @@ def mix(task: Tensor, pretrained: Tensor, alpha: Alpha, form: str = "product") -
     if form not in FORMS:
         raise ValueError(f"form must be one of {FORMS}, got {form!r}")
     shapes = [tuple(factor.shape) for factor in alpha]
-    if task.shape != pretrained.shape or alpha_shape(alpha) != tuple(task.shape):
+    if task.shape != pretrained.shape or not _fits(alpha, task.shape):
         raise ValueError(
             f"alpha of shapes {shapes} does not fit weights of {tuple(task.shape)} "
             f"and {tuple(pretrained.shape)}"
@@ -49,27 +51,28 @@ def coefficients(alpha: Alpha, form: str = "product") -> tuple[Tensor, Tensor]:
     return own, _times(*(1 - factor for factor in alpha))
 
 
-def alpha_shape(alpha: Alpha) -> tuple[int, int]:
-    """Shape of the weight that `alpha` mixes; (-1, -1) where its factors do not fit together."""
-    if len(alpha) == 2 and alpha[0].shape[1] != alpha[1].shape[0]:
-        return -1, -1
-    return alpha[0].shape[0], alpha[-1].shape[1]
+def _fits(alpha: Alpha, shape: tuple[int, ...]) -> bool:
+    if len(alpha) == 1:  # to be broadcast
+        return all(own in (1, of) for own, of in zip(alpha[0].shape, shape, strict=True))
+    a1, a2 = alpha
+    return a1.shape[1] == a2.shape[0] and (a1.shape[0], a2.shape[1]) == shape
 
 
 def init_alpha(
-    shape: tuple[int, int], rank: int | None, draw, std: float, mean: float = 1.0
+    shape: tuple[int, int], rank: int | str, draw, std: float, mean: float = 1.0
 ) -> Alpha:
     """Attention parameters from N(mean, std), clipped to [0, 1] (paper, appendix D.1).
 
     Args:
         shape: (N, M) of the weight.
-        rank: r, or None for full rank.
+        rank: r, or one of `WITHOUT_FACTORS`.
         draw: shape -> float32 tensor of standard normal values.
         std: 0.005 in the paper.
         mean: 1 in the paper.
     """
     rows, columns = shape
-    shapes = [shape] if rank is None else [(rows, rank), (rank, columns)]
+    whole = {"full": shape, "row": (rows, 1), "layer": (1, 1)}
+    shapes = [whole[rank]] if rank in whole else [(rows, rank), (rank, columns)]
     return tuple((mean + std * draw(shape)).clamp_(0, 1) for shape in shapes)
 
 

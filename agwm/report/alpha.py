@@ -15,7 +15,7 @@ _LAYER = re.compile(r"^(?:(?P<above>.*)\.)?layers?\.(?P<number>\d+)\.(?P<module>
 def read_alpha(folder: Path) -> dict[Place, float] | None:
     """Mean coefficient of the task weight in each mixed layer; None if missing or broken.
 
-    That is the mean over the N x M entries of (1/r) a1 a2, or of A itself at full rank
+    That is the mean over the N x M entries of (1/r) a1 a2, or of A itself where it has no factors
     (`agwm.numerics.mixing`).
     """
     found = {}

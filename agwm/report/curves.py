@@ -180,7 +180,7 @@ def alpha_course(curves: dict[str, Curves]) -> Plot | None:
     bounds.set_ylabel("percent")
     bounds.set_ylim(0, None)
     legends_above((values, bounds))
-    note = "Of the entries of a1 and a2 (of alpha itself at full rank), which stay in [0, 1]."
+    note = "Of the entries of a1 and a2 (of alpha, without factors), which stay in [0, 1]."
     if len(parts) > 1:
         note += " A search begins at each dotted line."
     return Plot("alpha_course", "Alpha during the search", note, figure)

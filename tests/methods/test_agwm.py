@@ -120,17 +120,18 @@ def test_every_preset_runs_to_its_own_result(tiny_run):
         results[preset] = scores
 
 
-@pytest.mark.parametrize("rank", [2, "full"])
+@pytest.mark.parametrize("rank", [2, "full", "row", "layer"])
 @pytest.mark.parametrize("form", ["product", "convex"])
 def test_any_rank_and_form_runs(tiny_run, rank, form):
     record, folder = tiny_run(*SHORT, f"method.rank={rank}", f"method.mix_form={form}")
     assert record.status == "ok"
     saved = load_file(folder / "alpha.safetensors")
     layer = "bert.pooler.dense"
-    if rank == "full":
-        assert saved[f"{layer}.alpha"].shape == (16, 16)
-    else:
+    if rank == 2:
         assert saved[f"{layer}.a1"].shape == (16, 2)
+    else:
+        shape = {"full": (16, 16), "row": (16, 1), "layer": (1, 1)}[rank]
+        assert saved[f"{layer}.alpha"].shape == shape
 
 
 def test_a_switch_of_its_own_goes_over_the_preset(compose):

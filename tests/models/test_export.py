@@ -88,7 +88,7 @@ def test_the_folder_is_all_that_a_pipeline_needs(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["product", "convex"])
-@pytest.mark.parametrize("rank", [1, 2, None], ids=["rank1", "rank2", "full"])
+@pytest.mark.parametrize("rank", [1, 2, "full", "row", "layer"])
 def test_a_merged_mixture_is_a_plain_model_with_the_same_logits(tiny, tmp_path, rank, form):
     loaded = load_pretrained(tiny, TWO, head_seed=0)
     plain = deepcopy(loaded.model)

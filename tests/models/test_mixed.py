@@ -178,7 +178,7 @@ def test_only_linear_weights_of_the_checkpoint_are_mixed():
 
 
 @pytest.mark.parametrize("form", ["product", "convex"])
-@pytest.mark.parametrize("rank", [1, 3, None])
+@pytest.mark.parametrize("rank", [1, 3, "full", "row", "layer"])
 def test_fixed_alpha_is_the_same_mixture_with_w_alone_to_train(form, rank):
     model = build(FAMILIES["bert"]).double()
 

@@ -15,8 +15,8 @@ def random_case(form, rank, shape=(5, 7)):
     task, pretrained = (
         torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2)
     )
-    shapes = [shape] if rank is None else [(shape[0], rank), (rank, shape[1])]
-    alpha = [torch.rand(s, generator=generator).double() for s in shapes]
+    drawn = init_alpha(shape, rank, lambda s: torch.randn(s, generator=generator), 0.3, 0.5)
+    alpha = [factor.double() for factor in drawn]
     return task.requires_grad_(), pretrained, [a.requires_grad_() for a in alpha], form
 
 
@@ -40,7 +40,7 @@ def test_a_product_worked_by_hand():
 
 
 @pytest.mark.parametrize("form", ["product", "convex"])
-@pytest.mark.parametrize("rank", [1, 3, None])
+@pytest.mark.parametrize("rank", [1, 3, "full", "row", "layer"])
 def test_bounds_give_the_task_and_the_pretrained_weight_exactly(form, rank):
     task, pretrained, alpha, _ = random_case(form, rank)
     ones, zeros = ([torch.full_like(a, value) for a in alpha] for value in (1.0, 0.0))
@@ -55,7 +55,7 @@ def test_the_product_form_erases_a_weight_between_the_corners():
 
 
 @pytest.mark.parametrize("form", ["product", "convex"])
-@pytest.mark.parametrize("rank", [1, 2, 8, None])
+@pytest.mark.parametrize("rank", [1, 2, 8, "full", "row", "layer"])
 def test_values_and_gradients_follow_the_equations(form, rank):
     task, pretrained, alpha, _ = random_case(form, rank)
     inputs = [task, *alpha]
@@ -72,7 +72,7 @@ def test_values_and_gradients_follow_the_equations(form, rank):
 
 
 @pytest.mark.parametrize("form", ["product", "convex"])
-@pytest.mark.parametrize("rank", [1, 2, None])
+@pytest.mark.parametrize("rank", [1, 2, "full", "row", "layer"])
 def test_first_and_second_derivatives_agree_with_differences(form, rank):
     task, pretrained, alpha, _ = random_case(form, rank, shape=(3, 4))
 
@@ -133,5 +133,7 @@ def test_shapes_and_forms_that_do_not_fit_are_named():
         mix(W, W0, (torch.ones(2, 2), torch.ones(1, 2)))
     with pytest.raises(ValueError, match=r"does not fit .*\(2, 2\) and \(1, 2\)"):
         mix(W, W0[:1], (torch.ones(2, 1), torch.ones(1, 2)))
+    with pytest.raises(ValueError, match=r"\(3, 1\).*does not fit"):
+        mix(W, W0, (torch.ones(3, 1),))
     with pytest.raises(ValueError, match="lerp"):
         mix(W, W0, (torch.ones(2, 1), torch.ones(1, 2)), "lerp")
