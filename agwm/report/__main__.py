@@ -30,6 +30,12 @@ def _parser() -> Parser:
         help="method that the others are compared with (vanilla)",
     )
     parser.add_argument(
+        "--names",
+        type=Path,
+        metavar="FILE",
+        help="YAML of what methods are to be called, each line as label: name",
+    )
+    parser.add_argument(
         "--published",
         action="store_true",
         help="put the paper's figures beside ours; without RUNS, check the paper's own tables",
@@ -53,11 +59,12 @@ def _report(options: argparse.Namespace) -> None:
     # Half a second of imports, which --help need not wait for.
     from agwm.console import PlainConsole
     from agwm.report.build import report_on_paper, report_on_runs
-    from agwm.report.records import read_records
+    from agwm.report.records import read_names, read_records
     from agwm.report.terminal import print_report
 
     if options.runs:
-        records = read_records(options.runs)
+        names = read_names(options.names) if options.names else None
+        records = read_records(options.runs, names)
         _refuse_nothing(records)
         _refuse_unknown_baseline(records, options.baseline)
         report = report_on_runs(records, options.baseline or "vanilla", options.published)

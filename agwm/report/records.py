@@ -3,11 +3,13 @@
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
 
 from agwm.errors import UserError
 from agwm.results.record import COLLAPSED, FILE, SCHEMA_VERSION
@@ -46,8 +48,12 @@ class Records:
     unreadable: list[tuple[Path, str]]  # file, and why
 
 
-def read_records(paths: Iterable[Path]) -> Records:
+def read_records(paths: Iterable[Path], names: Mapping[str, str] | None = None) -> Records:
     """Every record at or below `paths`, each file once.
+
+    Args:
+        paths: of records, or folders.
+        names: what methods are to be called, by their labels: "agwm+num_searches=2" -> "two".
 
     Raises:
         UserError: no record, two runs of one cell and seed, or two configurations or two metrics in
@@ -59,7 +65,7 @@ def read_records(paths: Iterable[Path]) -> Records:
     runs, unreadable = [], []
     for file in files:
         try:
-            runs.append(_read(file))
+            runs.append(_read(file, names or {}))
         except (OSError, ValueError, KeyError, RecursionError) as error:
             unreadable.append((file, _reason(error)))
     ok = [run for run in runs if run.value is not None]
@@ -67,6 +73,23 @@ def read_records(paths: Iterable[Path]) -> Records:
     _refuse_mixed_cells(ok, "configurations", "cell_hash")
     _refuse_mixed_cells(ok, "headline metrics", "headline", "name")
     return Records(ok, [run for run in runs if run.value is None], unreadable)
+
+
+def read_names(file: Path) -> dict[str, str]:
+    """For `read_records`, from a YAML file of `label: name`.
+
+    Raises:
+        UserError: no such file, or something else in it.
+    """
+    try:
+        names = OmegaConf.to_container(OmegaConf.load(file))
+    except OSError as error:
+        raise UserError(f"--names={file}: {error.strerror}; give a YAML file") from error
+    except Exception as error:  # whatever YAML and OmegaConf have against it
+        raise UserError(f"--names={file}: not readable ({_reason(error)})") from error
+    if not isinstance(names, dict) or not all(map(_is_text, [*names, *names.values()])):
+        raise UserError(f"--names={file}: must hold lines of the form label: name")
+    return names
 
 
 def _find(path: Path) -> Iterator[Path]:
@@ -81,14 +104,15 @@ def _find(path: Path) -> Iterator[Path]:
             below.clear()  # a run's own model and logs hold no runs
 
 
-def _read(file: Path) -> Run:
+def _read(file: Path, names: Mapping[str, str]) -> Run:
     record = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
     _require_types(record)
     value = float(record["headline"]["value"]) if record["status"] == "ok" else None
     method = "+".join([record["method"], *(record.get("variant") or [])])
-    cell = CellKey(record["model"], record["n_train"], method, record["task"])
+    shown = names.get(method, method)
+    cell = CellKey(record["model"], record["n_train"], shown, record["task"])
     return Run(file.parent, cell, record["seed"], value, record)
 
 
