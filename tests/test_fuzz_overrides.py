@@ -39,7 +39,7 @@ arguments = (
 )
 
 
-@tried(25, 500)
+@tried(45, 500)
 def test_any_argument_is_a_configuration_or_told_in_one_line(cli, monkeypatch, tmp_path, budget):
     def started(*_):
         raise AssertionError("the run was started")

@@ -63,7 +63,7 @@ def beside(tmp_path, write_run):
     return reported
 
 
-@tried(40, 1000)
+@tried(60, 1000)
 def test_any_bytes_are_listed_with_their_reason(beside, budget):
     @budget
     @given(st.binary() | texts.map(lambda text: text.encode(errors="replace")))
@@ -73,7 +73,7 @@ def test_any_bytes_are_listed_with_their_reason(beside, budget):
     holds()
 
 
-@tried(40, 1000)
+@tried(60, 1000)
 def test_any_json_is_read_or_listed(beside, budget, write_run):
     record = json.loads((write_run(seed=1) / "record.json").read_text())
 
