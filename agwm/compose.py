@@ -56,6 +56,14 @@ def quoted(override: str) -> str:
     return f"{key}{equals}'{value}'"
 
 
+def refuse_list(override: str) -> None:
+    """Raise `UserError` where `override` chooses several of what there is one of in a run."""
+    key, _, value = override.partition("=")
+    key = key.lstrip("+")
+    if key in (*_CHOSEN, "hydra/launcher") and value.lstrip().startswith("["):
+        raise UserError(f"{override}: a list; a run has one, and -m {key}=a,b has a run for each")
+
+
 def to_run_config(cfg: DictConfig) -> RunConfig:
     """Resolved and checked `RunConfig`.
 

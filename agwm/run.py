@@ -31,7 +31,7 @@ from agwm.models.positions import require_positions
 from agwm.models.pretrained import load_pretrained
 from agwm.paths import root
 from agwm.results.loggers import log_summary, run_loggers
-from agwm.results.record import Record, git_state, read_record, versions
+from agwm.results.record import Record, code_digest, git_state, read_record, versions
 from agwm.seeding import derive
 from agwm.shown import masked, shown
 from agwm.training.checkpoints import Checkpoints
@@ -71,8 +71,8 @@ def _run(config: RunConfig, method: Method, folder: Path, hash_: str) -> Record:
         # It would lead what a run writes, or takes away, to another place.
         if entry.is_symlink():
             raise UserError(f"{entry}: is a link, in a run's own directory; remove it first")
-    if config.force and read_record(folder):
-        # Again, and not on: what an earlier run left is not to be gone on from.
+    if config.force and (read_record(folder) or {}).get("status") == "ok":
+        # Begun anew; one that has not ended goes on, forced or not.
         rmtree(folder / Checkpoints.NAME, ignore_errors=True)
     _clear(folder)
     record = Record(
@@ -140,9 +140,10 @@ def _train_and_evaluate(
         write_atomically(folder / "data.json", json.dumps(asdict(summary), indent=2) + "\n")
         print_data(summary, config.task.train)
     # Whatever the weights of an unfinished run depend on.
-    names = ("config_hash", "subsample_hash", "versions", "git")
-    origin = {name: getattr(record, name) for name in names}
-    origin |= {"threads": torch.get_num_threads(), "gpu": torch.cuda.is_available()}
+    names = ("config_hash", "subsample_hash", "start_hash", "versions")
+    origin = {name: getattr(record, name) for name in names} | {"code": code_digest()}
+    origin["threads"] = torch.get_num_threads()
+    origin["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     checkpoints = Checkpoints(folder, origin)
     runner = LightningRunner(config, loaded, data, loggers, method.plan(), checkpoints)
     record.cost, record.phases = runner.account.cost, runner.account.phases

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from agwm.atomic import remove_partial
-from agwm.compose import known_keys, quoted, register, to_run_config
+from agwm.compose import known_keys, quoted, refuse_list, register, to_run_config
 from agwm.data.own import settled
 from agwm.errors import UserError, one_line
 from agwm.hub import settle_offline
@@ -49,20 +49,21 @@ def main() -> None:
     sys.argv = [sys.argv[0], *map(quoted, sys.argv[1:])]
     # What a job does not tell by itself is a command line that Hydra could not compose.
     with stoppable(), _told(_exit_codes.append, otherwise=2):
-        _refuse_unknown_options(sys.argv[1:])
+        _refuse_unreadable(sys.argv[1:])
         job()
     sys.exit(max(_exit_codes, default=0))
 
 
-def _refuse_unknown_options(arguments: list[str]) -> None:
-    """Before Hydra, which would print its usage."""
+def _refuse_unreadable(arguments: list[str]) -> None:
+    """Before Hydra, which would print its usage, or stumble."""
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
         raise UserError(f"{message}; key=value, -m for several runs, or --help")
 
     parser.error = refuse
-    parser.parse_args(arguments)
+    for override in parser.parse_args(arguments).overrides:
+        refuse_list(override)
 
 
 def _run_once(cfg: DictConfig) -> None:

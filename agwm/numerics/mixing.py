@@ -17,7 +17,6 @@ from torch import Tensor
 
 Alpha = tuple[Tensor, ...]  # (a1, a2), or (A,) where it has no factors
 FORMS = ("product", "convex")
-WITHOUT_FACTORS = ("full", "row", "layer")
 
 
 def mix(task: Tensor, pretrained: Tensor, alpha: Alpha, form: str = "product") -> Tensor:
@@ -44,7 +43,7 @@ def mix(task: Tensor, pretrained: Tensor, alpha: Alpha, form: str = "product") -
 
 
 def coefficients(alpha: Alpha, form: str = "product") -> tuple[Tensor, Tensor]:
-    """N x M factors of W and of W0 in the mixture."""
+    """Factors of W and of W0 in the mixture, of shapes that broadcast to N x M."""
     own = alpha[0] if len(alpha) == 1 else _times(*alpha)
     if form == "convex" or len(alpha) == 1:
         return own, 1 - own
@@ -65,7 +64,7 @@ def init_alpha(
 
     Args:
         shape: (N, M) of the weight.
-        rank: r, or one of `WITHOUT_FACTORS`.
+        rank: r, or "full", "row" or "layer".
         draw: shape -> float32 tensor of standard normal values.
         std: 0.005 in the paper.
         mean: 1 in the paper.

@@ -86,8 +86,9 @@ def read_names(file: Path) -> dict[str, str]:
     except OSError as error:
         raise UserError(f"--names={file}: {error.strerror}; give a YAML file") from error
     except Exception as error:  # whatever YAML and OmegaConf have against it
-        raise UserError(f"--names={file}: not readable ({_reason(error)})") from error
-    if not isinstance(names, dict) or not all(map(_is_text, [*names, *names.values()])):
+        told = " ".join(str(error).split())
+        raise UserError(f"--names={file}: not readable ({told})") from error
+    if not isinstance(names, dict) or not all(map(_is_name, [*names, *names.values()])):
         raise UserError(f"--names={file}: must hold lines of the form label: name")
     return names
 
@@ -142,6 +143,10 @@ def _field(record: Any, *path: str) -> Any:
 def _is_text(value: Any) -> bool:
     # JSON can hold halves of surrogate pairs, which no file of the report can.
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _is_name(value: Any) -> bool:
+    return _is_text(value) and bool(value.strip()) and value.isprintable()
 
 
 def _is_whole(value: Any, lowest: int = 0) -> bool:

@@ -1,5 +1,6 @@
 """A run's record: written once, whole or not at all."""
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -141,6 +142,16 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "none"
     return found
+
+
+def code_digest() -> str:
+    """Twelve hex digits over the package's source files, committed or not."""
+    folder = Path(__file__).parents[1]
+    files = sorted((path.relative_to(folder), path) for path in folder.rglob("*.py"))
+    digest = hashlib.sha256()
+    for name, path in files:
+        digest.update(f"{name.as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

@@ -62,9 +62,6 @@ class CellSweeper(Sweeper):
                 code = tell_stopped(error, "; the same command goes on")
             except SystemExit as left:  # a run of this process was interrupted, and has told it
                 code = left.code
-            except Exception as error:
-                # A launcher that has lost a job: the records say what became of the others.
-                print(f"error: {type(error).__name__}: {one_line(error)}", file=sys.stderr)
         missing = print_outcome(planned)
         if code or missing:
             raise SystemExit(code or 1)
@@ -74,4 +71,8 @@ class CellSweeper(Sweeper):
         basic = self.config.hydra.runtime.choices["hydra/launcher"] == "basic"
         parts = [[run] for run in runs] if basic else [runs]
         for index, part in enumerate(parts):
-            self.launcher.launch(part, initial_job_idx=index)
+            try:
+                self.launcher.launch(part, initial_job_idx=index)
+            except Exception as error:
+                # A launcher that has lost a job: the records say what became of the others.
+                print(f"error: {type(error).__name__}: {one_line(error)}", file=sys.stderr)

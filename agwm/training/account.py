@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from torch.nn import Module
 
 from agwm.results.loggers import MetricsCsv
@@ -56,9 +55,8 @@ class Account:
         _LOG.info("%s: %d steps in %.1f s", name, done["steps"], done["seconds"])
 
     def keep(self, model: Module) -> None:
-        """Checkpoint the fit that has just ended; after the last one there is little to repeat."""
-        if self.progress.index + 1 < len(self.progress.plan):
-            self.checkpoints.save(self.progress.index, model, self._so_far())
+        """Checkpoint the fit that has just ended."""
+        self.checkpoints.save(self.progress.index, model, self._so_far())
 
     def restored(self, model: Module) -> bool:
         """Whether the next fit was finished by an earlier start; `model` is as it left it then."""
@@ -74,9 +72,9 @@ class Account:
         paused = {"forward": counter.forward, "seconds": counter.seconds, "state": state}
         self.checkpoints.pause(self.progress.index, paused | {"account": self._so_far()})
 
-    def resumed(self, counter: PassCounter, device: torch.device) -> dict[str, Any] | None:
+    def resumed(self, counter: PassCounter) -> dict[str, Any] | None:
         """State in which `pause` left the next fit; None if there is none."""
-        paused = self.checkpoints.paused(self.progress.index + 1, device)
+        paused = self.checkpoints.paused(self.progress.index + 1)
         if paused is None:
             return None
         self._take_over(paused["account"])

@@ -48,7 +48,8 @@ class Checkpoints:
         """
         tensors = {name: p.detach().cpu().contiguous() for name, p in trained(model).items()}
         metadata = {"origin": self.origin, "account": json.dumps(account)}
-        self._write(self._path(fit), lambda path: save_file(tensors, path, metadata))
+        if self._write(self._path(fit), lambda path: save_file(tensors, path, metadata)):
+            (self.folder / _PAUSED).unlink(missing_ok=True)
 
     def restore(self, fit: int, model: Module) -> dict[str, Any] | None:
         """Put what `save` kept into `model` and return the account; None if there is nothing."""
@@ -75,24 +76,30 @@ class Checkpoints:
         whole = {"fit": fit, "origin": self.origin, **state}
         self._write(self.folder / _PAUSED, lambda path: torch.save(whole, path))
 
-    def paused(self, fit: int, device: torch.device) -> dict[str, Any] | None:
-        """What `pause` kept of the fit number `fit`; None if there is nothing."""
+    def paused(self, fit: int) -> dict[str, Any] | None:
+        """What `pause` kept of the fit number `fit`, on the CPU; None if there is nothing."""
         try:
-            state = torch.load(self.folder / _PAUSED, map_location=device, weights_only=True)
+            state = torch.load(
+                self.folder / _PAUSED, map_location="cpu", mmap=True, weights_only=True
+            )
+            return state if (state["fit"], state["origin"]) == (fit, self.origin) else None
         except FileNotFoundError:
             return None
+        except MemoryError:
+            raise
         except Exception as error:  # whatever is wrong with it, the fit can be repeated
             _LOG.warning("%s cannot be read: %s", _PAUSED, one_line(error))
             return None
-        return state if (state["fit"], state["origin"]) == (fit, self.origin) else None
 
-    def _write(self, path: Path, write: Callable[[Path], None]) -> None:
+    def _write(self, path: Path, write: Callable[[Path], None]) -> bool:
         try:
             self.folder.mkdir(exist_ok=True)
             with replacing(path) as temporary:
                 write(temporary)
         except (OSError, RuntimeError, SafetensorError) as error:
             _LOG.warning("no checkpoint %s: %s", path.name, error)
+            return False
+        return True
 
     def _path(self, fit: int) -> Path:
         return self.folder / f"{fit}.safetensors"

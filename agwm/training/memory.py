@@ -15,6 +15,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 # Bytes; the blocks of a BERT-base are kept. Those of larger models leave holes that little else
 # fits into, and the peak of a search step grows by a seventh (docs/performance.md).
 _LARGEST = 10 << 20
+# What PyTorch, CUDA and its libraries say.
+_SHORT = ("can't allocate memory", "cannot allocate memory", "out of memory", "alloc_failed")
 
 
 def keep_freed_memory() -> None:
@@ -43,7 +45,7 @@ def told_if_short() -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         short = isinstance(error, MemoryError | torch.OutOfMemoryError)
         short = short or getattr(error, "errno", None) == errno.ENOMEM
-        if not (short or "can't allocate memory" in str(error)):
+        if not (short or any(sign in str(error).lower() for sign in _SHORT)):
             raise
         raise RunError(
             "out of memory; a smaller optim.batch_size or optim.max_length, or a smaller model, "

@@ -32,27 +32,23 @@ class Midway(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         # Lightning would answer SIGTERM behind the step, before anything could be saved.
         self.held.listen()
-        if self.state is None:
+        # Let go of at the end: it is as large as the model and its optimizers.
+        state, self.state = self.state, None
+        if state is None:
             return
-        module.restore(self.state["module"])
+        module.restore(state["module"])
         # Batches come from the first again, and are passed over.
         module.passed = module.step
-        overwrite(module.model, self.state["weights"])
-        for optimizer, own in zip(trainer.optimizers, self.state["optimizers"], strict=True):
+        overwrite(module.model, state["weights"])
+        for optimizer, own in zip(trainer.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(own)
-        for config, own in zip(trainer.lr_scheduler_configs, self.state["schedules"], strict=True):
+        for config, own in zip(trainer.lr_scheduler_configs, state["schedules"], strict=True):
             config.scheduler.load_state_dict(own)
         # Lightning's count of the steps, which ends a fit by max_steps.
         loop = trainer.fit_loop.epoch_loop.manual_optimization
-        loop.optim_step_progress.total.completed = self.state["global_step"]
+        loop.optim_step_progress.total.completed = state["global_step"]
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        self._stop_if_asked(trainer, module)
-
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._stop_if_asked(trainer, module)
-
-    def _stop_if_asked(self, trainer: Trainer, module: LightningModule) -> None:
         if not self.held.asked:
             return
         self.save(

@@ -191,6 +191,7 @@ class LightningRunner:
         precision: str,
     ) -> None:
         if self.account.restored(module.model):
+            module.model.train()  # as a fit leaves it: spectral norms go on from pass to pass
             return
         # A Trainer that has reached its last epoch does nothing the second time: one each.
         # Lightning's step counter counts both optimizers of a search: epochs end it.
@@ -201,11 +202,12 @@ class LightningRunner:
             max_steps=max_steps or -1,
             callbacks=[self.progress],
         )
-        with self.account.counted(module.model, phase.name, epochs) as (done, counter):
-            state = self.account.resumed(counter, self.device)
-            with held_back() as held:
+        # A stop waits for the end of a step, and behind the last one until the fit is kept.
+        with held_back() as held:
+            with self.account.counted(module.model, phase.name, epochs) as (done, counter):
+                pause = partial(self.account.pause, counter)
+                trainer.callbacks.append(Midway(held, pause, self.account.resumed(counter)))
                 _LOG.info("%s: begins", phase.name)
-                trainer.callbacks.append(Midway(held, partial(self.account.pause, counter), state))
                 try:
                     trainer.fit(module, loader)
                 except SystemExit as error:
@@ -213,15 +215,15 @@ class LightningRunner:
                     if isinstance(error.__context__, KeyboardInterrupt):
                         raise error.__context__ from None
                     raise
-            done["steps"] = module.step
-            self.account.cost.optimizer_steps += trainer.global_step
-            # In fine-tuning each forward pass has its backward pass; a search counts its own.
-            backward = counter.forward
-            if isinstance(module, BilevelSearchModule):
-                backward = module.backward_passes
-                done["zero_directions"] = module.search.zero_directions
-            self.account.cost.backward_passes += backward
-        self.account.keep(module.model)
+                done["steps"] = module.step
+                self.account.cost.optimizer_steps += trainer.global_step
+                # In fine-tuning each forward pass has its backward pass; a search counts its own.
+                backward = counter.forward
+                if isinstance(module, BilevelSearchModule):
+                    backward = module.backward_passes
+                    done["zero_directions"] = module.search.zero_directions
+                self.account.cost.backward_passes += backward
+            self.account.keep(module.model)
 
     def _trainer(self, precision: str, **options: Any) -> Trainer:
         return Trainer(

@@ -35,9 +35,11 @@ class Nursery:
     def _line(self):
         late = threading.Timer(self.patience, self.process.kill)
         late.start()
-        told = self.process.stdout.readline().strip()
-        late.cancel()
-        return told or pytest.fail(f"no answer within {self.patience} s")
+        try:
+            told = self.process.stdout.readline().strip()
+        finally:
+            late.cancel()
+        return told or pytest.fail(f"it has died, or gave no answer within {self.patience} s")
 
     def close(self):
         self.process.stdin.close()

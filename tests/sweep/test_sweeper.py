@@ -129,7 +129,7 @@ def test_each_run_has_the_command_that_would_be_typed_for_it(cli, monkeypatch):
     ]
 
 
-def test_hydras_own_launcher_is_given_one_run_at_a_time(cli, monkeypatch):
+def test_hydras_own_launcher_is_given_one_run_at_a_time_also_behind_a_lost_one(cli, monkeypatch):
     given = []
     monkeypatch.setattr(train, "_run_once", lambda cfg: None)
     launch = CellSweeper._launch
@@ -139,11 +139,14 @@ def test_hydras_own_launcher_is_given_one_run_at_a_time(cli, monkeypatch):
 
         def counted(part, initial_job_idx):
             given.append((len(part), initial_job_idx))
+            if initial_job_idx == 0:
+                raise OSError("lost")
             return one(part, initial_job_idx)
 
         sweeper.launcher.launch = counted
         launch(sweeper, runs)
 
     monkeypatch.setattr(CellSweeper, "_launch", watched)
-    cli(*TWO, "hydra/launcher=basic")
+    code, _, err = cli(*TWO, "hydra/launcher=basic")
     assert given == [(1, 0), (1, 1)]
+    assert code == 1 and err == "error: OSError: lost\n"

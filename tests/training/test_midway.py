@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import weakref
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from agwm.paths import root
 from agwm.stopping import Stopped, stoppable
 from agwm.training.checkpoints import Checkpoints
 from agwm.training.finetune import FineTuneModule
-from agwm.training.midway import Midway
+from agwm.training.midway import Midway, overwrite
+from agwm.training.runner import LightningRunner
 
 METHODS = sorted(path.stem for path in (root() / "conf/method").glob("*.yaml"))
 METHODS.remove("linear_probe")  # has no steps
@@ -29,21 +31,21 @@ FILES = ("predictions.jsonl", "metrics.csv")
 
 @pytest.fixture
 def stop_at(monkeypatch):
-    """`stop_at(fit, step)`: SIGTERM comes while that fit does the step before; None = never.
+    """`stop_at(fit, step)`: SIGTERM has come when that fit is to begin that step; None = never.
 
     Fits are counted from the end, too.
     """
-    look = Midway._stop_if_asked
+    look = Midway.on_train_batch_start
 
     def at(fit, step):
-        def ask(midway, trainer, module):
+        def ask(midway, trainer, module, *batch):
             (progress,) = (c for c in trainer.callbacks if hasattr(c, "plan"))
             plan = range(len(progress.plan))
             if fit is not None and (progress.index, module.step) == (plan[fit], step):
                 midway.held.number = signal.SIGTERM
-            look(midway, trainer, module)
+            look(midway, trainer, module, *batch)
 
-        monkeypatch.setattr(Midway, "_stop_if_asked", ask)
+        monkeypatch.setattr(Midway, "on_train_batch_start", ask)
 
     return at
 
@@ -82,7 +84,7 @@ def test_every_method_goes_on_where_it_was_stopped(tiny_run, stop_at, method):
 
 @pytest.mark.parametrize(
     "moments",
-    [[(0, 0)], [(0, 1)], [(0, 3), (1, 2), (1, 4), (2, 1)], [(1, 4)], [(2, 6)]],
+    [[(0, 0)], [(0, 1)], [(0, 3), (1, 2), (1, 3), (2, 1)], [(1, 3)], [(2, 5)]],
     ids=str,
 )
 def test_a_search_goes_on_where_it_was_stopped(tiny_run, stop_at, moments):
@@ -102,7 +104,7 @@ def test_sigterm_within_a_step_waits_for_its_end(tiny_run, monkeypatch):
     step = FineTuneModule.training_step
 
     def stopped(module, *batch):
-        if module.step == 2:
+        if module.step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(module, *batch)
 
@@ -111,21 +113,90 @@ def test_sigterm_within_a_step_waits_for_its_end(tiny_run, monkeypatch):
         tiny_run("method=vanilla")
     assert stop.value.number == signal.SIGTERM
     _, folder = tiny_run("method=vanilla")
-    assert "goes on behind step 3 of" in (folder / "train.log").read_text()
+    assert "goes on behind step 2 of" in (folder / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [m if m in TELLING else pytest.param(m, marks=pytest.mark.nightly) for m in METHODS],
+)
+def test_a_run_that_is_stopped_behind_its_last_fit_fits_no_more(tiny_run, monkeypatch, method):
+    overrides = (f"method={method}", *SHORT.get(method, ()))
+    expected, whole = tiny_run(*overrides)
+    other = "runs_dir=" + str(tiny_run.runs / "stopped")
+
+    def stopped(*_):
+        raise Stopped(signal.SIGTERM)
+
+    with monkeypatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr(LightningRunner, "predict", stopped)
+        tiny_run(*overrides, other)
+    found, folder = tiny_run(*overrides, other)
+    assert told(found) == told(expected)
+    assert all((folder / name).read_bytes() == (whole / name).read_bytes() for name in FILES)
+    log = (folder / "train.log").read_text()
+    assert log.count("taken from an earlier start") == log.count("begins") > 0
+    assert not (folder / "checkpoints").exists()
+
+
+def test_a_stop_while_a_fit_is_kept_waits_for_that(tiny_run, monkeypatch):
+    save = Checkpoints.save
+
+    def stopped(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(*given)
+
+    with monkeypatch.context() as patched, stoppable(), pytest.raises(Stopped):
+        patched.setattr(Checkpoints, "save", stopped)
+        tiny_run("method=vanilla")
+    _, folder = tiny_run("method=vanilla")
+    assert "finetune: taken from an earlier start" in (folder / "train.log").read_text()
+
+
+def test_what_a_fit_goes_on_from_is_let_go_of(tiny_run, stop_at, monkeypatch):
+    stop_at(0, 2)
+    with pytest.raises(Stopped):
+        tiny_run("method=vanilla")
+    stop_at(None, None)
+    held = []
+
+    def overwritten(model, tensors):
+        held.append(weakref.ref(next(iter(tensors.values()))))
+        overwrite(model, tensors)
+
+    def step(module, *batch, of=FineTuneModule.training_step):
+        of(module, *batch)
+        held.append(held[0]())
+
+    monkeypatch.setattr("agwm.training.midway.overwrite", overwritten)
+    monkeypatch.setattr(FineTuneModule, "training_step", step)
+    tiny_run("method=vanilla")
+    assert len(held) > 1 and held[1:] == [None] * len(held[1:])
+
+
+def test_a_second_run_that_was_forced_goes_on_too(tiny_run, stop_at):
+    tiny_run("method=vanilla")
+    stop_at(0, 2)
+    with pytest.raises(Stopped):
+        tiny_run("method=vanilla", "force=true")
+    stop_at(None, None)
+    _, folder = tiny_run("method=vanilla", "force=true")
+    assert "goes on behind step 2 of" in (folder / "train.log").read_text()
 
 
 def test_of_another_fit_or_origin_or_broken_it_is_not_used(tmp_path, caplog):
-    cpu = torch.device("cpu")
     checkpoints = Checkpoints(tmp_path, {"seed": 0})
     checkpoints.pause(1, {"weights": {"a": torch.ones(2)}})
-    assert checkpoints.paused(0, cpu) is None
-    assert Checkpoints(tmp_path, {"seed": 1}).paused(1, cpu) is None
-    assert torch.equal(checkpoints.paused(1, cpu)["weights"]["a"], torch.ones(2))
+    assert checkpoints.paused(0) is None
+    assert Checkpoints(tmp_path, {"seed": 1}).paused(1) is None
+    assert torch.equal(checkpoints.paused(1)["weights"]["a"], torch.ones(2))
     path = tmp_path / "checkpoints/paused.pt"
     planted = pickle.dumps(Touch(tmp_path / "was run"), protocol=2)
-    for content in (path.read_bytes()[:-40], b"", b"no zip", planted):
+    other = tmp_path / "other"
+    torch.save([1], other)
+    for content in (path.read_bytes()[:-40], b"", b"no zip", planted, other.read_bytes()):
         path.write_bytes(content)
-        assert checkpoints.paused(1, cpu) is None
+        assert checkpoints.paused(1) is None
     assert not (tmp_path / "was run").exists()
 
 

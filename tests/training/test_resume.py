@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from agwm.results.record import code_digest
 from agwm.training.account import Account
 from agwm.training.checkpoints import Checkpoints
 from agwm.training.runner import LightningRunner
@@ -102,9 +103,9 @@ def test_a_full_disk_costs_the_checkpoint_alone(tmp_path, monkeypatch):
     assert checkpoints.restore(0, model) is None and not list(tmp_path.rglob("*.*"))
 
 
-def test_a_forced_run_starts_from_the_beginning_and_a_failed_one_goes_on(tiny_run, interrupt):
+def test_a_run_that_has_not_finished_goes_on_forced_or_not(tiny_run, interrupt):
     interrupt(2)
-    for overrides, taken in (((), 0), ((), 2), (("force=true",), 0)):
+    for overrides, taken in (((), 0), ((), 2), (("force=true",), 2)):
         with pytest.raises(KeyboardInterrupt):
             tiny_run(*AGWM, *overrides)
         (log,) = tiny_run.runs.rglob("train.log")
@@ -121,3 +122,25 @@ def test_frozen_parameters_are_not_kept(tmp_path):
     model.weight.data = weight.clone()
     assert checkpoints.restore(0, model) == {}
     assert torch.equal(model.weight, weight)
+
+
+@pytest.mark.parametrize("changed", ["agwm.run.digest", "agwm.run.code_digest"])
+def test_fits_of_other_start_weights_or_other_code_are_not_used(
+    tiny_run, interrupt, monkeypatch, changed
+):
+    interrupt(2)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_run(*AGWM)
+    interrupt(None)
+    monkeypatch.setattr(changed, lambda *_: "other")
+    _, folder = tiny_run(*AGWM)
+    assert "taken from an earlier start" not in (folder / "train.log").read_text()
+
+
+def test_the_code_is_known_by_its_content(monkeypatch, tmp_path):
+    monkeypatch.setattr("agwm.results.record.__file__", str(tmp_path / "results" / "record.py"))
+    (tmp_path / "a.py").write_text("x = 1")
+    first = code_digest()
+    assert first == code_digest()
+    (tmp_path / "a.py").write_text("x = 2")
+    assert code_digest() != first
