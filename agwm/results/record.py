@@ -158,7 +158,8 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     """Commit of the checkout that holds `folder`, and whether it is dirty; None outside of one."""
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
+        # A run that is killed meanwhile is not to leave the checkout locked.
+        command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:

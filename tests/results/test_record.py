@@ -108,15 +108,29 @@ def test_there_is_no_git_state_outside_a_checkout(tmp_path):
     assert git_state(tmp_path / "nosuch") is None
 
 
-def test_the_git_state_tells_the_commit_and_whether_it_is_dirty(tmp_path):
+@pytest.fixture
+def committed(tmp_path):
+    """A file in a checkout of its own."""
     git(tmp_path, "init", "--quiet")
     (tmp_path / "file").write_text("one")
     git(tmp_path, "add", "file")
     git(tmp_path, "commit", "--quiet", "-m", "one")
-    clean = git_state(tmp_path)
+    return tmp_path / "file"
+
+
+def test_the_git_state_tells_the_commit_and_whether_it_is_dirty(committed):
+    clean = git_state(committed.parent)
     assert len(clean["commit"]) == 40 and clean["dirty"] is False
-    (tmp_path / "file").write_text("two")
-    assert git_state(tmp_path) == clean | {"dirty": True}
+    committed.write_text("two")
+    assert git_state(committed.parent) == clean | {"dirty": True}
+
+
+def test_the_git_state_is_had_without_a_lock(committed):
+    os.utime(committed, (1, 1))  # git would write that into its index, for the next time
+    index = committed.parent / ".git" / "index"
+    before = index.read_bytes()
+    assert git_state(committed.parent)["dirty"] is False
+    assert index.read_bytes() == before
 
 
 def test_a_package_inside_another_checkout_has_no_git_state(tmp_path):
