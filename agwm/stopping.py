@@ -44,12 +44,19 @@ class Held:
 
 
 _held: Held | None = None
+_raised: int | None = None  # the last stop; Python swallows what is raised while an object goes
 
 
 @contextmanager
 def held_back() -> Iterator[Held]:
-    """Inside, the first stop waits until `Held.stop` or the end; a second one does not wait."""
+    """Inside, the first stop waits until `Held.stop` or the end; a second one does not wait.
+
+    Raises:
+        Stopped: also at the beginning, for a stop that has gone unheard before.
+    """
     global _held
+    if _raised is not None:
+        raise Stopped(_raised)
     _held = held = Held()
     try:
         yield held
@@ -59,7 +66,9 @@ def held_back() -> Iterator[Held]:
 
 
 def _stop(number: int, _: Any) -> None:
+    global _raised
     if _held is None or _held.asked:
+        _raised = number
         raise Stopped(number)
     _held.number = number
 
@@ -67,6 +76,7 @@ def _stop(number: int, _: Any) -> None:
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Every polite way of being stopped raises `Stopped` inside, where a thread may say so."""
+    global _raised
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -77,6 +87,7 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     finally:
+        _raised = None
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -1,5 +1,6 @@
 import os
 import signal
+from contextlib import suppress
 
 import pytest
 
@@ -55,3 +56,14 @@ def test_a_handler_that_was_put_in_front_is_taken_back():
         os.kill(os.getpid(), signal.SIGTERM)
         assert held.asked
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_stop_that_was_swallowed_comes_at_the_next_good_moment():
+    with stoppable(), pytest.raises(Stopped) as stop:
+        with suppress(Stopped):  # as Python does in __del__
+            os.kill(os.getpid(), signal.SIGTERM)
+        with held_back():
+            pytest.fail("it had come")
+    assert stop.value.number == signal.SIGTERM
+    with held_back():
+        pass
