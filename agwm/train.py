@@ -63,6 +63,8 @@ def _refuse_unreadable(arguments: list[str]) -> None:
 
     parser.error = refuse
     for override in parser.parse_args(arguments).overrides:
+        if not override.strip():
+            raise UserError("an empty argument; key=value, or leave it out")
         refuse_list(override)
 
 

@@ -99,6 +99,12 @@ def test_a_broken_command_line_is_told_in_one_line(checked, tmp_path, given, mes
     assert out == "" and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("given", ["", " ", "\t"], ids=repr)
+def test_an_empty_argument_is_told(checked, given):
+    code, _, err = checked(given)
+    assert_told(code, err, "an empty argument; key=value")
+
+
 # What only the data can tell, in a run of the tiny model.
 TOO_SMALL = {
     "task=sst2 data_dir=nowhere": "data_dir: no folder nowhere/sst2; it must hold train.jsonl",
