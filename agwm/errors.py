@@ -25,7 +25,7 @@ _REWORDED = (
         r"^(Config group override must be a string or a list)\. Got (.+)",
         "{}, not {}: task=cola, method=vanilla, ...",
     ),
-    (r"^LexerNoViableAltException: (.*)", "{}: not readable" + _QUOTES),
+    (r"(?s)^LexerNoViableAltException:\s*(.*?)(?:\n\^|$)", "{}: not readable" + _QUOTES),
 )
 
 
@@ -68,7 +68,7 @@ def _said(error: BaseException, known_keys: Collection[str]) -> str:
     text = "\n".join([*_lines(error), *_lines(cause)]).removeprefix("Error merging override ")
     for pattern, told in _REWORDED:
         if found := re.search(pattern, text):
-            return told.format(*found.groups())
+            return " ".join(told.format(*found.groups()).split("\n"))
     if unknown := re.search(r"To append to your config use \+(.+)", text):
         return no_such_key(unknown.group(1), known_keys)
     key = getattr(error, "full_key", None)  # of those of OmegaConf

@@ -152,9 +152,11 @@ def _told(remember: Callable[[int], None], otherwise: int = 1) -> Iterator[None]
             raise
         remember(otherwise)
         hint = " (traceback: error.txt in the run's directory)" if otherwise == 1 else ""
-        # Hydra tells some of these mistakes by a plain ValueError.
-        plain = otherwise == 2 and isinstance(error, ValueError)
-        name = "" if plain else f"{type(error).__name__}: "
+        name = f"{type(error).__name__}: "
+        if otherwise == 2:
+            # Hydra tells some mistakes by a plain ValueError, and stumbles over others.
+            stumbled = not isinstance(error, ValueError)
+            name = "the command line makes no configuration: " if stumbled else ""
         print(f"error: {name}{one_line(error)}{hint}", file=sys.stderr)
 
 

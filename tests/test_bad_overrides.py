@@ -105,6 +105,16 @@ def test_an_empty_argument_is_told(checked, given):
     assert_told(code, err, "an empty argument; key=value")
 
 
+def test_an_argument_of_two_lines_is_told_in_one(checked):
+    code, _, err = checked("\r0")
+    assert_told(code, err, "error: 0: not readable; key=value, with quotes")
+
+
+def test_what_hydra_stumbles_over_is_told(checked):
+    code, _, err = checked("+=${seed}")
+    assert_told(code, err, "error: the command line makes no configuration: ")
+
+
 # What only the data can tell, in a run of the tiny model.
 TOO_SMALL = {
     "task=sst2 data_dir=nowhere": "data_dir: no folder nowhere/sst2; it must hold train.jsonl",
