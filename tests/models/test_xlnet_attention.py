@@ -65,7 +65,7 @@ def logits(model):
 @pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize(
     ("form", "rank"),
-    [("product", 1), ("product", 2), ("convex", 1), ("convex", 2), ("convex", None)],
+    [("product", 1), ("product", 2), ("convex", 1), ("convex", 2), ("convex", "full")],
 )
 def test_outputs_and_gradients_are_those_of_the_explicit_mixture(form, rank, fixed):
     model = plain()
@@ -80,7 +80,7 @@ def test_outputs_and_gradients_are_those_of_the_explicit_mixture(form, rank, fix
     own = {name: bare[name].requires_grad_() for name in MATRICES}
     for name, w0 in start.items():
         w, w0 = own[name].reshape(16, 16), w0.reshape(16, 16)
-        if rank is None:
+        if rank == "full":
             share = alpha[f"{name}.alpha"]
             other = 1 - share
         else:
