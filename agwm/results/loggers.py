@@ -99,11 +99,15 @@ def _wandb_run(
         reinit="create_new",
         settings=shareable_settings(),
     )
-    with run:
+    code = 1
+    try:  # `with run` would print the traceback of an error that we tell in one line
         for phase in ("search", "finetune"):
             run.define_metric(f"{phase}/step", hidden=True)
             run.define_metric(f"{phase}/*", step_metric=f"{phase}/step")
         yield WandbLogger(experiment=run)
+        code = 0
+    finally:
+        run.finish(exit_code=code)
 
 
 def _tensorboard(folder: Path) -> Logger:

@@ -85,6 +85,18 @@ def test_two_runs_of_one_process_are_two_offline_runs(tiny_run):
     assert len(identifiers) == 2
 
 
+def test_a_run_that_fails_is_told_in_one_line_and_is_failed_in_wandb(cli, tmp_path):
+    given = ("model=tiny", "task=acceptability", "n_train=40", "method=vanilla", "logger=wandb")
+    broken = ("optim.lr=1e30", "optim.max_grad_norm=inf", "optim.epochs=9")
+    # W&B's process, started by an earlier test, has a working directory of its own.
+    place = f"runs_dir={tmp_path / 'runs'}"
+    code, _, err = cli(*given, *broken, "trainer.progress=false", place)
+    assert code == 1 and err.startswith("error: RunError: ") and err.count("\n") == 1, err
+    (path,) = offline_runs(next(tmp_path.rglob("record.json")).parent)
+    (ended,) = (record for record in read_wandb(path) if record.HasField("exit"))
+    assert ended.exit.exit_code == 1
+
+
 def test_nothing_of_wandb_is_written_where_it_is_not_asked_for(tiny_run):
     _, folder = tiny_run("method=vanilla", "logger=none")
     assert not [path for path in folder.rglob("*") if "wandb" in path.name]
