@@ -23,8 +23,7 @@ class Held:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-        self._handlers = {n: own for n, own in handlers.items() if own is not None}
+        self._handlers = {n: own for n in _SIGNALS if (own := signal.getsignal(n)) is not None}
 
     def listen(self) -> None:
         """Take back the signals that a library has put handlers of its own in front of."""

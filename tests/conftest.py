@@ -1,6 +1,7 @@
 import os
 import signal
 import sys
+from shutil import copytree
 
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
@@ -63,6 +64,20 @@ def cli(monkeypatch, capsys, tmp_path):
         return stop.value.code, *capsys.readouterr()
 
     return called
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """Folder of a classifier of single texts, not to be changed."""
+    from trained_folder import save_trained
+
+    return save_trained(tmp_path_factory.mktemp("trained") / "model")
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    """A copy of it to be changed."""
+    return copytree(model, tmp_path / "model")
 
 
 @pytest.fixture

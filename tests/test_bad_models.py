@@ -2,13 +2,11 @@
 
 import json
 from pathlib import Path
-from shutil import copytree
 
 import pytest
 import torch
 from one_line import assert_told
 from safetensors.torch import load_file, save_file
-from trained_folder import save_trained
 
 from agwm import evaluate, predict
 from agwm.config import Model, Task
@@ -16,17 +14,11 @@ from agwm.errors import UserError
 from agwm.models.pretrained import load_pretrained
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    """Folder of a classifier that is as it should be."""
-    return save_trained(tmp_path_factory.mktemp("trained") / "model")
-
-
 @pytest.fixture
-def folder(sound, tmp_path, monkeypatch):
-    """A copy of it to be broken, in the working directory."""
+def folder(folder, tmp_path, monkeypatch):
+    """A copy to be broken, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    return copytree(sound, tmp_path / "model")
+    return folder
 
 
 def changed(file, **values):

@@ -7,12 +7,10 @@ import json
 import pickle
 import subprocess
 from pathlib import Path
-from shutil import copytree
 
 import pytest
 import yaml
 from html_page import Page
-from trained_folder import save_trained
 
 import agwm
 from agwm import evaluate, export, predict
@@ -36,17 +34,6 @@ class Marker:
 
     def __reduce__(self):
         return Path("run").touch, ()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_trained(tmp_path_factory.mktemp("trained") / "model")
-
-
-@pytest.fixture
-def folder(model, tmp_path):
-    """A copy of a trained model's folder, to be changed."""
-    return copytree(model, tmp_path / "stranger")
 
 
 @pytest.fixture

@@ -20,6 +20,10 @@ METHODS = sorted(path.stem for path in (root() / "conf/method").glob("*.yaml"))
 METHODS.remove("linear_probe")  # has no steps
 # Each remembers something of its own from step to step, or has several fits.
 TELLING = ("agwm", "bi_drop", "dps_dense", "dps_mix", "lora", "mixout", "model_soup", "r4f")
+every_method = pytest.mark.parametrize(
+    "method",
+    [m if m in TELLING else pytest.param(m, marks=pytest.mark.nightly) for m in METHODS],
+)
 SHORT = {
     "agwm": ("method.num_searches=2", "method.search_epochs=2"),
     "vanilla_matched": ("method.matched.num_searches=1", "method.matched.search_epochs=1"),
@@ -73,10 +77,7 @@ def stopped_and_repeated(tiny_run, stop_at, moments, *overrides):
     return found, (folder / "train.log").read_text()
 
 
-@pytest.mark.parametrize(
-    "method",
-    [m if m in TELLING else pytest.param(m, marks=pytest.mark.nightly) for m in METHODS],
-)
+@every_method
 def test_every_method_goes_on_where_it_was_stopped(tiny_run, stop_at, method):
     overrides = (f"method={method}", *SHORT.get(method, ()), "optim.epochs=2")
     stopped_and_repeated(tiny_run, stop_at, [(-1, 3)], *overrides)
@@ -116,10 +117,7 @@ def test_sigterm_within_a_step_waits_for_its_end(tiny_run, monkeypatch):
     assert "goes on behind step 2 of" in (folder / "train.log").read_text()
 
 
-@pytest.mark.parametrize(
-    "method",
-    [m if m in TELLING else pytest.param(m, marks=pytest.mark.nightly) for m in METHODS],
-)
+@every_method
 def test_a_run_that_is_stopped_behind_its_last_fit_fits_no_more(tiny_run, monkeypatch, method):
     overrides = (f"method={method}", *SHORT.get(method, ()))
     expected, whole = tiny_run(*overrides)
