@@ -82,6 +82,7 @@ class SearchSettings:
     alpha_every: int  # alpha is stepped at every T-th iteration
     epochs: int
     inner_fraction: float  # share of the examples that W is trained on; alpha gets the rest
+    cross_fit: bool | None = None  # true = no example is in V twice before all have been once
     max_grad_norm: float = 5.0  # of W in the search: released code; the paper is silent
 
     def __post_init__(self) -> None:

@@ -114,19 +114,21 @@ class GlueDataModule(LightningDataModule):
         digests = " ".join(part.digest(ordered=True) for part in parts)
         return hashlib.sha256(digests.encode()).hexdigest()[:12]
 
-    def split(self, k: int, inner_fraction: float) -> tuple[list[int], list[int]]:
-        """Indices, in the subsample, of the inner and the outer part of random split `k`."""
-        return split(len(self.train), inner_fraction, self.seed, k)
+    def split(
+        self, k: int, inner_fraction: float, cross_fit: bool = False
+    ) -> tuple[list[int], list[int]]:
+        """Indices, in the subsample, of the inner and the outer part of split `k`."""
+        return split(len(self.train), inner_fraction, self.seed, k, cross_fit)
 
     def search_dataloader(
-        self, k: int, inner_fraction: float, outer_every: int = 1
+        self, k: int, inner_fraction: float, outer_every: int = 1, cross_fit: bool = False
     ) -> CombinedLoader:
         """`{"inner": batch, "outer": batch}` of split `k`; an epoch is one pass over the inner.
 
         The outer batch stays for `outer_every` inner ones, so that a search which looks at every
         T-th of them sees all of its outer examples.
         """
-        inner_indices, outer_indices = self.split(k, inner_fraction)
+        inner_indices, outer_indices = self.split(k, inner_fraction, cross_fit)
         inner = self._loader(inner_indices, "order", "inner", k)
         outer = self._loader(
             outer_indices, "order", "outer", k, epoch_batches=len(inner), hold=outer_every

@@ -26,9 +26,12 @@ def subsample(num_examples: int, keep: int | None, seed: int) -> list[int]:
 
 
 def split(
-    num_examples: int, inner_fraction: float, seed: int, k: int
+    num_examples: int, inner_fraction: float, seed: int, k: int, cross_fit: bool = False
 ) -> tuple[list[int], list[int]]:
-    """Indices of the inner and of the outer part of random split `k`; disjoint, all together.
+    """Indices of the inner and of the outer part of split `k`; disjoint, all together.
+
+    Each split is drawn by itself. With `cross_fit` the outer parts are stretches of one order, one
+    behind the other and round again: no example is held out twice before all have been once.
 
     Raises:
         UserError: one of the two would be empty.
@@ -40,7 +43,10 @@ def split(
             f"a split of {num_examples} examples with a share of {inner_fraction} leaves "
             f"{num_inner} on that side; both sides need one (method.inner_fraction, .held_out)"
         )
-    order = stream(seed, "split", k).permutation(num_examples).tolist()
+    order = stream(seed, "split", *([] if cross_fit else [k])).permutation(num_examples).tolist()
+    if cross_fit:
+        first = k * (num_examples - num_inner) % num_examples
+        order = order[first:] + order[:first]
     return order[:num_inner], order[num_inner:]
 
 

@@ -42,6 +42,7 @@ class AGWM(Mixture, Method):
     preset: str
     num_searches: int
     inner_fraction: float
+    cross_fit: bool | None
     search_epochs: int
     finetune_epochs: int | None
     finetune_lr: float | None

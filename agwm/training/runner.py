@@ -111,7 +111,9 @@ class LightningRunner:
 
     def search(self, model: Module, settings: SearchSettings, k: int, phase: Phase) -> None:
         """Run search `k` on the mixed `model`, in place; float32 whatever fine-tuning uses."""
-        loader = self.data.search_dataloader(k, settings.inner_fraction, settings.alpha_every)
+        loader = self.data.search_dataloader(
+            k, settings.inner_fraction, settings.alpha_every, bool(settings.cross_fit)
+        )
         epochs, steps = self._length(phase)
         module = BilevelSearchModule(model, settings, self.optim, steps, self.config.seed, k)
         self._fit(module, loader, phase, epochs, None, "32-true")

@@ -64,6 +64,21 @@ def test_every_search_has_a_split_of_its_own():
     assert parts[3] != frozenset(split(300, 0.8, seed=1, k=3)[0])
 
 
+@pytest.mark.parametrize(
+    ("examples", "fraction", "splits", "times"),
+    [(300, 0.8, 5, {1}), (300, 0.8, 10, {2}), (300, 0.8, 3, {0, 1}), (7, 0.5, 2, {1, 2})],
+)
+def test_cross_fit_holds_out_each_example_equally_often(examples, fraction, splits, times):
+    parts = [split(examples, fraction, seed=0, k=k, cross_fit=True) for k in range(splits)]
+    for inner, outer in parts:
+        assert sorted(inner + outer) == list(range(examples))
+        assert len(inner) == len(split(examples, fraction, seed=0, k=0)[0])
+    counts = Counter(flat(outer for _, outer in parts))
+    assert {counts[index] for index in range(examples)} == times
+    again = [split(examples, fraction, seed=1, k=k, cross_fit=True) for k in range(splits)]
+    assert again != parts
+
+
 @pytest.mark.parametrize(("examples", "fraction"), [(2, 0.4), (4, 0.2), (1, 0.5)])
 def test_a_split_that_leaves_one_part_empty_is_refused(examples, fraction):
     with pytest.raises(

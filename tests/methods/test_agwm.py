@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from agwm.data.datamodule import GlueDataModule
 from agwm.errors import UserError
 from agwm.method import build_method
 from agwm.models.mixed import alpha_parameters
@@ -47,6 +48,22 @@ def test_searches_start_from_one_model_and_one_head_with_their_own_alpha(tiny_ru
     first, second = fits["search"]
     for name in first:
         assert torch.equal(first[name], second[name]) != (".alpha." in name), name
+
+
+@pytest.mark.parametrize(("key", "disjoint"), [("true", True), ("false", False), ("null", False)])
+def test_cross_fit_gives_no_two_searches_an_example_for_alpha(tiny_run, monkeypatch, key, disjoint):
+    held_out = []
+    real = GlueDataModule.search_dataloader
+
+    def watched(data, *settings):
+        loader = real(data, *settings)
+        held_out.append(set(loader.iterables["outer"].sampler.indices))
+        return loader
+
+    monkeypatch.setattr(GlueDataModule, "search_dataloader", watched)
+    tiny_run(*SHORT, "method.inner_fraction=0.5", f"method.cross_fit={key}")
+    first, second = held_out
+    assert first.isdisjoint(second) == disjoint
 
 
 def test_fine_tuning_starts_from_the_mean_and_keeps_alpha(tiny_run, fits):
