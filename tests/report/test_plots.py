@@ -8,6 +8,7 @@ from torch.nn import Linear
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from agwm.report.alpha import mean_alpha, place, read_alpha
+from agwm.report.alpha_map import alpha_map
 from agwm.report.cells import make_blocks, make_cells
 from agwm.report.plots import alpha_plots, cost_plots, curve_plots, runs_plot
 from agwm.report.records import read_records
@@ -193,3 +194,12 @@ def test_only_layers_that_all_runs_mix_are_averaged():
 def test_seventy_methods_look_different():
     found = looks(f"method{i}" for i in range(70)).values()
     assert len({(look["color"], look["marker"]) for look in found}) == 70
+
+
+@pytest.mark.parametrize("values", [(1.0, 1.0), (0.5, 1.0)])
+def test_panels_of_an_alpha_map_have_one_scale(values):
+    maps = {name: {("layer 0", "fc"): value} for name, value in zip("ab", values, strict=True)}
+    figure = alpha_map(maps)
+    figure.canvas.draw()
+    colours = [tuple(ax.images[0].to_rgba(1.0)) for ax in figure.axes[:2]]
+    assert colours[0] == colours[1]
