@@ -4,6 +4,8 @@ Each weight of a pretrained linear layer is F(a1, a2) * W + F(1 - a1, 1 - a2) * 
 K searches, each from the pretrained model with the same head and on its own random split, learn
 W on `inner_fraction` of the examples and alpha on the rest (`agwm.training.search`). Their results
 are averaged; then W is fine-tuned on all examples with alpha fixed, and the mixture is folded in.
+With `num_finetunes` above 1, W is fine-tuned that often from the one mean, each time in another
+batch order and with other dropout, and the results are averaged again.
 
 Where we differ from the released code, and where the paper is silent: docs/method.md and
 `agwm.bilevel`, whose presets follow the text (`paper`), the code (`released`) or its intention.
@@ -27,6 +29,7 @@ from agwm.method import Method, Phase, Runner
 from agwm.mixture import Mixture
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
 AVERAGES = ("all", "alpha")
@@ -46,6 +49,7 @@ class AGWM(Mixture, Method):
     search_epochs: int
     finetune_epochs: int | None
     finetune_lr: float | None
+    num_finetunes: int | None  # None = 1
     average: str
     alpha_lr: float
     alpha_every: int
@@ -72,6 +76,8 @@ class AGWM(Mixture, Method):
         require(self.num_searches >= 0, "method.num_searches", self.num_searches, ">= 0")
         epochs = self.finetune_epochs
         require(epochs is None or epochs >= 1, "method.finetune_epochs", epochs, ">= 1 or null")
+        count = self.num_finetunes
+        require(count is None or count >= 1, "method.num_finetunes", count, ">= 1 or null")
         lr = self.finetune_lr
         valid = lr is None or 0 <= lr < math.inf
         require(valid, "method.finetune_lr", lr, "a number >= 0 or null")
@@ -105,7 +111,16 @@ class AGWM(Mixture, Method):
             )
             for k in range(self.num_searches)
         ]
-        return [*searches, Phase("finetune", self.finetune_epochs)]
+        count = self.num_finetunes or 1
+        finetunes = [
+            Phase(
+                "finetune" if count == 1 else f"finetune {m + 1}/{count}",
+                self.finetune_epochs,
+                streams=("finetune", m) if m else (),
+            )
+            for m in range(count)
+        ]
+        return [*searches, *finetunes]
 
     def parameter_groups(self, model: Module, optim: Optim) -> list[dict[str, Any]]:
         """Groups of fine-tuning, at its own rate."""
@@ -113,13 +128,14 @@ class AGWM(Mixture, Method):
         return super().parameter_groups(model, replace(optim, lr=lr))
 
     def run(self, runner: Runner) -> Module:
-        from agwm.models.mixed import fix_alpha, mean_state
+        from agwm.models.mixed import mean_state
 
-        *searches, finetune = self.plan()
-        mean = mean_state(self._searched(runner, searches), alpha_only=self.average == "alpha")
-        model = self.mixed(runner.pretrained(), runner, 0)
-        model.load_state_dict(mean, strict=False)
-        runner.finetune(fix_alpha(model), self, finetune)
+        plan = self.plan()
+        searches, finetunes = plan[: self.num_searches], plan[self.num_searches :]
+        start = mean_state(self._searched(runner, searches), alpha_only=self.average == "alpha")
+        mean = mean_state(self._finetuned(runner, finetunes, start))
+        model = self._fixed(runner, start)
+        model.load_state_dict(mean)
         return model
 
     def _searched(self, runner: Runner, phases: list[Phase]) -> Iterator[Module]:
@@ -129,3 +145,21 @@ class AGWM(Mixture, Method):
             runner.search(model, self.settings(), k, phase)
             yield model
             del model
+
+    def _finetuned(
+        self, runner: Runner, phases: list[Phase], start: dict[str, Tensor]
+    ) -> Iterator[Module]:
+        """The models that fine-tuning from `start` leads to, one at a time."""
+        for phase in phases:
+            model = self._fixed(runner, start)
+            runner.finetune(model, self, phase)
+            yield model
+            del model
+
+    def _fixed(self, runner: Runner, start: dict[str, Tensor]) -> Module:
+        """Mixed model with what `start` holds, alpha fixed."""
+        from agwm.models.mixed import fix_alpha
+
+        model = self.mixed(runner.pretrained(), runner, 0)
+        model.load_state_dict(start, strict=False)
+        return fix_alpha(model)

@@ -8,6 +8,7 @@ from agwm.data.datamodule import GlueDataModule
 from agwm.errors import UserError
 from agwm.method import build_method
 from agwm.models.mixed import alpha_parameters
+from agwm.numerics.mixing import mix
 from agwm.training.runner import LightningRunner
 
 SHORT = ("method=agwm", "method.num_searches=2", "method.search_epochs=1")
@@ -98,6 +99,41 @@ def test_fine_tuning_has_a_learning_rate_of_its_own(tiny_run, fits):
     # The searches go on at the recipe's.
     for name, tensor in still[0].items():
         assert torch.equal(tensor, one[0][name]) and torch.equal(still[1][name], tensor), name
+
+
+def test_several_fine_tunings_start_from_one_mean_and_are_averaged(tiny_run, fits, monkeypatch):
+    phases, results = [], []
+    finetune, predict = LightningRunner.finetune, LightningRunner.predict
+
+    def watched_finetune(runner, model, method, phase):
+        phases.append(phase)
+        finetune(runner, model, method, phase)
+
+    def watched_predict(runner, model, split):
+        results.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return predict(runner, model, split)
+
+    monkeypatch.setattr(LightningRunner, "finetune", watched_finetune)
+    monkeypatch.setattr(LightningRunner, "predict", watched_predict)
+    alone, _ = tiny_run(*SHORT)
+    record, _ = tiny_run(*SHORT, "method.num_finetunes=2")
+    names = ["search 1/2", "search 2/2", "finetune 1/2", "finetune 2/2"]
+    assert [phase["name"] for phase in record.phases] == names
+    assert record.cost.forward_passes == alone.cost.forward_passes + 3
+    single, first, second = (phase.streams for phase in phases)
+    assert single == first == () and second  # the first member is the fine-tuning of one
+    starts, ends, result = fits["finetune"], fits["finetuned"], results[-1]
+    for name, tensor in starts[0].items():
+        assert all(torch.equal(start[name], tensor) for start in starts), name
+        assert torch.equal(ends[0][name], ends[1][name]), name
+    assert not torch.equal(ends[1]["classifier.weight"], ends[2]["classifier.weight"])
+    pretrained = fits["search"][0]
+    for name, tensor in result.items():
+        expected = (ends[1][name] + ends[2][name]) / 2
+        alpha = [ends[1].get(f"{name.removesuffix('.weight')}.alpha.{index}") for index in (0, 1)]
+        if alpha[0] is not None and name.endswith(".weight"):
+            expected = mix(expected, pretrained[name], alpha, "product")
+        torch.testing.assert_close(tensor, expected, msg=name)
 
 
 def test_one_search_is_its_own_mean(tiny_run, fits):
