@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from agwm import rerun
 from agwm.config import RunConfig
+from agwm.method import build_method
 from agwm.rerun import saved_config
 
 # Names that YAML, OmegaConf or Hydra would take for something else.
@@ -78,6 +79,15 @@ def test_the_configuration_is_read_as_it_was(own, compose):
     config = saved_config(own)
     assert isinstance(config, RunConfig) and sorted(config.task.labels) == sorted(NAMES)
     assert config.optim.lr == 0.01 and config.method["preset"] == "first_order"
+
+
+def test_a_configuration_of_before_num_finetunes_is_read(own):
+    path = own / "config.yaml"
+    lines = path.read_text().splitlines()
+    older = [line for line in lines if "num_finetunes" not in line]
+    assert len(older) == len(lines) - 1
+    path.write_text("\n".join(older))
+    assert build_method(saved_config(own).method).num_finetunes is None
 
 
 def test_what_is_kept_is_a_run_of_the_same_cell(command, own, tmp_path):

@@ -49,7 +49,7 @@ class AGWM(Mixture, Method):
     search_epochs: int
     finetune_epochs: int | None
     finetune_lr: float | None
-    num_finetunes: int | None  # None = 1
+    num_finetunes: int | None = None  # = 1; configurations of older runs do not have the key
     average: str
     alpha_lr: float
     alpha_every: int

@@ -215,7 +215,7 @@ def clamp_alpha(model: nn.Module) -> None:
 
 
 def mean_state(models: Iterable[nn.Module], alpha_only: bool = False) -> dict[str, Tensor]:
-    """Mean of what mixed models, each searched, have learned; for `load_state_dict`.
+    """Mean of what mixed models have learned; for `load_state_dict`.
 
     Args:
         models: from a generator, no more than one of them and the mean are held.
@@ -224,7 +224,7 @@ def mean_state(models: Iterable[nn.Module], alpha_only: bool = False) -> dict[st
     mean = RunningMean()
     for model in models:
         mean.add(alpha_parameters(model) if alpha_only else model.state_dict())
-        del model  # else it would be held while the next one is searched
+        del model  # else it would be held while the next one is trained
     return mean.mean
 
 

@@ -16,8 +16,8 @@ SHORT = ("method=agwm", "method.num_searches=2", "method.search_epochs=1")
 
 @pytest.fixture
 def fits(monkeypatch):
-    """Every fit's start: kind, and a copy of the model's state; every search's end likewise."""
-    seen = {"search": [], "searched": [], "finetune": [], "finetuned": []}
+    """Every fit's start: kind, and a copy of the model's state; every end, and phase, likewise."""
+    seen = {"search": [], "searched": [], "finetune": [], "finetuned": [], "phase": []}
 
     def state(model):
         return {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -33,6 +33,7 @@ def fits(monkeypatch):
         seen["finetune"].append(state(model))
         finetune(runner, model, method, phase)
         seen["finetuned"].append(state(model))
+        seen["phase"].append(phase)
 
     monkeypatch.setattr(LightningRunner, "search", watched_search)
     monkeypatch.setattr(LightningRunner, "finetune", watched_finetune)
@@ -102,25 +103,20 @@ def test_fine_tuning_has_a_learning_rate_of_its_own(tiny_run, fits):
 
 
 def test_several_fine_tunings_start_from_one_mean_and_are_averaged(tiny_run, fits, monkeypatch):
-    phases, results = [], []
-    finetune, predict = LightningRunner.finetune, LightningRunner.predict
-
-    def watched_finetune(runner, model, method, phase):
-        phases.append(phase)
-        finetune(runner, model, method, phase)
+    results = []
+    predict = LightningRunner.predict
 
     def watched_predict(runner, model, split):
         results.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return predict(runner, model, split)
 
-    monkeypatch.setattr(LightningRunner, "finetune", watched_finetune)
     monkeypatch.setattr(LightningRunner, "predict", watched_predict)
     alone, _ = tiny_run(*SHORT)
     record, _ = tiny_run(*SHORT, "method.num_finetunes=2")
     names = ["search 1/2", "search 2/2", "finetune 1/2", "finetune 2/2"]
     assert [phase["name"] for phase in record.phases] == names
     assert record.cost.forward_passes == alone.cost.forward_passes + 3
-    single, first, second = (phase.streams for phase in phases)
+    single, first, second = (phase.streams for phase in fits["phase"])
     assert single == first == () and second  # the first member is the fine-tuning of one
     starts, ends, result = fits["finetune"], fits["finetuned"], results[-1]
     for name, tensor in starts[0].items():
