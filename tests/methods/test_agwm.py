@@ -16,13 +16,18 @@ SHORT = ("method=agwm", "method.num_searches=2", "method.search_epochs=1")
 
 @pytest.fixture
 def fits(monkeypatch):
-    """Every fit's start: kind, and a copy of the model's state; every end, and phase, likewise."""
-    seen = {"search": [], "searched": [], "finetune": [], "finetuned": [], "phase": []}
+    """Copies of the model's state: at each fit's start and end, and where it is evaluated.
+
+    "phase" has the fine-tunings' phases.
+    """
+    seen = {kind: [] for kind in ("search", "searched", "finetune", "finetuned", "predict")}
+    seen["phase"] = []
 
     def state(model):
         return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
     search, finetune = LightningRunner.search, LightningRunner.finetune
+    predict = LightningRunner.predict
 
     def watched_search(runner, model, settings, k, phase):
         seen["search"].append(state(model))
@@ -35,8 +40,13 @@ def fits(monkeypatch):
         seen["finetuned"].append(state(model))
         seen["phase"].append(phase)
 
+    def watched_predict(runner, model, split):
+        seen["predict"].append(state(model))
+        return predict(runner, model, split)
+
     monkeypatch.setattr(LightningRunner, "search", watched_search)
     monkeypatch.setattr(LightningRunner, "finetune", watched_finetune)
+    monkeypatch.setattr(LightningRunner, "predict", watched_predict)
     return seen
 
 
@@ -102,15 +112,7 @@ def test_fine_tuning_has_a_learning_rate_of_its_own(tiny_run, fits):
         assert torch.equal(tensor, one[0][name]) and torch.equal(still[1][name], tensor), name
 
 
-def test_several_fine_tunings_start_from_one_mean_and_are_averaged(tiny_run, fits, monkeypatch):
-    results = []
-    predict = LightningRunner.predict
-
-    def watched_predict(runner, model, split):
-        results.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return predict(runner, model, split)
-
-    monkeypatch.setattr(LightningRunner, "predict", watched_predict)
+def test_several_fine_tunings_start_from_one_mean_and_are_averaged(tiny_run, fits):
     alone, _ = tiny_run(*SHORT)
     record, _ = tiny_run(*SHORT, "method.num_finetunes=2")
     names = ["search 1/2", "search 2/2", "finetune 1/2", "finetune 2/2"]
@@ -118,7 +120,7 @@ def test_several_fine_tunings_start_from_one_mean_and_are_averaged(tiny_run, fit
     assert record.cost.forward_passes == alone.cost.forward_passes + 3
     single, first, second = (phase.streams for phase in fits["phase"])
     assert single == first == () and second  # the first member is the fine-tuning of one
-    starts, ends, result = fits["finetune"], fits["finetuned"], results[-1]
+    starts, ends, result = fits["finetune"], fits["finetuned"], fits["predict"][-1]
     for name, tensor in starts[0].items():
         assert all(torch.equal(start[name], tensor) for start in starts), name
         assert torch.equal(ends[0][name], ends[1][name]), name
