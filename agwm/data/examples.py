@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any
@@ -47,6 +48,9 @@ class Examples:
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
 
 
+_generated = cache(generate)  # one drawing has both splits
+
+
 def load_examples(task: Task, split: str, data_dir: str | None) -> Examples:
     """Checked examples of one split.
 
@@ -59,7 +63,7 @@ def load_examples(task: Task, split: str, data_dir: str | None) -> Examples:
         UserError: missing or malformed file, missing column, text that is none, unknown label.
     """
     if task.generated:
-        rows, origin = generate()[split], f"task {task.name}"
+        rows, origin = _generated()[split], f"task {task.name}"
     elif data_dir is not None:
         path = find_split(Path(data_dir) / task.name, split)
         rows, origin = read_rows(path), str(path)
