@@ -63,6 +63,25 @@ def read(folder):
     return model
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return tmp_path_factory.mktemp("made"), {}
+
+
+@pytest.fixture
+def ordinary(tiny_run, made):
+    """`ordinary(method)`: folder of its run, made once for all tests here and not to be changed."""
+    runs_dir, folders = made
+
+    def once(name):
+        if name not in folders:
+            overrides = [f"method={name}", *SHORT.get(name, [])]
+            folders[name] = tiny_run(f"runs_dir={runs_dir}", *overrides)[1]
+        return folders[name]
+
+    return once
+
+
 @pytest.fixture
 def disturb():
     """`disturb()`: what the process shares with all that runs in it is not as it was."""
@@ -79,10 +98,10 @@ def disturb():
     torch.set_default_dtype(before)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_same_seed_same_bits_and_another_seed_another_result(tiny_run, disturb, name):
+@pytest.mark.parametrize("name", METHODS, scope="module")
+def test_same_seed_same_bits_and_another_seed_another_result(tiny_run, ordinary, disturb, name):
     overrides = [f"method={name}", *SHORT.get(name, [])]
-    weights, predictions, record = outcome(tiny_run(*overrides)[1])
+    weights, predictions, record = outcome(ordinary(name))
     disturb()
     again = outcome(tiny_run(*overrides, "sweep=again")[1])
     assert same_weights(weights, again[0])
@@ -95,13 +114,15 @@ def test_same_seed_same_bits_and_another_seed_another_result(tiny_run, disturb, 
     assert other[2]["subsample_hash"] != record["subsample_hash"]
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "vanilla"])
-def test_differs_from_vanilla_and_equals_it_at_the_neutral_setting(tiny_run, compose, name):
-    vanilla, predicted, _ = outcome(tiny_run("method=vanilla")[1])
-    ordinary = outcome(tiny_run(f"method={name}", *SHORT.get(name, []))[1])
-    assert predicted != ordinary[1]
-    if vanilla.keys() == ordinary[0].keys():
-        assert not same_weights(vanilla, ordinary[0])
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "vanilla"], scope="module")
+def test_differs_from_vanilla_and_equals_it_at_the_neutral_setting(
+    tiny_run, ordinary, compose, name
+):
+    vanilla, predicted, _ = outcome(ordinary("vanilla"))
+    weights, predictions, _ = outcome(ordinary(name))
+    assert predicted != predictions
+    if vanilla.keys() == weights.keys():
+        assert not same_weights(vanilla, weights)
     neutral = build_method(compose(f"method={name}").method).neutral
     if neutral is None:
         pytest.skip(f"{name} has no neutral setting")
@@ -111,9 +132,9 @@ def test_differs_from_vanilla_and_equals_it_at_the_neutral_setting(tiny_run, com
     assert same_weights(vanilla, outcome(tiny_run(f"method={name}", *values)[1])[0])
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_the_exported_model_gives_the_predictions_in_plain_transformers(tiny_run, name):
-    _, folder = tiny_run(f"method={name}", *SHORT.get(name, []))
+@pytest.mark.parametrize("name", METHODS, scope="module")
+def test_the_exported_model_gives_the_predictions_in_plain_transformers(ordinary, name):
+    folder = ordinary(name)
     model = read(folder / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     rows = generate()["validation"][:32]
@@ -125,7 +146,7 @@ def test_the_exported_model_gives_the_predictions_in_plain_transformers(tiny_run
     torch.testing.assert_close(scores, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", METHODS, scope="module")
 def test_works_on_regression(tiny_run, tmp_path, name):
     folder = tmp_path / "data" / "stsb"
     folder.mkdir(parents=True)
@@ -148,7 +169,7 @@ def test_works_on_regression(tiny_run, tmp_path, name):
     assert [c["problem_type"] for c in configs if "problem_type" in c] in ([], ["regression"])
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", METHODS, scope="module")
 def test_the_yaml_and_the_method_have_the_same_keys(compose, name):
     config = compose(f"method={name}")
     keys = {field.name for field in fields(build_method(config.method))}
