@@ -18,7 +18,7 @@ help:  ## show this list
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,offline]'
 	@touch $@
 
-demo: .venv/installed  ## fine-tune MiniLM on 300 generated sentences with AGWM (3 minutes)
+demo: .venv/installed  ## fine-tune MiniLM on 300 generated sentences with AGWM (3 to 5 minutes)
 	$(BIN)/python -m agwm.train task=acceptability model=minilm method=agwm n_train=300 seed=0
 
 test: .venv/installed  ## lint and the whole test suite
