@@ -81,11 +81,14 @@ class Model:
     package: str | None = None  # an installed distribution
     package_folder: str | None = None
     sha256: str | None = None  # of those weights
+    output_bias: str | None = None  # "prior" = at the labels' mean, or log shares; null = as drawn
 
     def __post_init__(self) -> None:
         _require_folder("model.name", self.name)
         named = bool(self.name_or_path) or self.config is not None
         require(named, "model.name_or_path", self.name_or_path, "a model on the Hub or a folder")
+        known = self.output_bias in (None, "prior")
+        require(known, "model.output_bias", self.output_bias, "prior or null")
 
 
 @dataclass

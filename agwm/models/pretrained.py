@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from agwm.config import Model, Task
 from agwm.errors import UserError
 from agwm.models.folder import NO_SAFETENSORS
 from agwm.models.package import package_folder
+from agwm.models.prior import start_at_prior
 from agwm.models.tiny import tiny_tokenizer
 
 _LOG = logging.getLogger("agwm")
@@ -39,13 +41,19 @@ class Pretrained:
     fresh: frozenset[str]  # names of the parameters that were not in the checkpoint
 
 
-def load_pretrained(config: Model, task: Task, head_seed: int) -> Pretrained:
+def load_pretrained(
+    config: Model,
+    task: Task,
+    head_seed: int,
+    labels: Sequence[int] | Sequence[float] = (),
+) -> Pretrained:
     """Classifier of `config` with the task's labels.
 
     Args:
         config: where the weights come from.
         task: its labels; None makes one output and the squared error.
         head_seed: seed of the freshly initialised parameters.
+        labels: of the training examples, where `config.output_bias` asks for them.
 
     Raises:
         UserError: the model cannot be had, is no sequence classifier, or fails its checksum.
@@ -84,6 +92,8 @@ def load_pretrained(config: Model, task: Task, head_seed: int) -> Pretrained:
     fresh = frozenset(report["missing_keys"]) | _other_head(model, source, report)
     if fresh == {name for name, _ in model.named_parameters()}:
         raise UserError(f"model.name_or_path={source}: holds none of the model's weights")
+    if config.output_bias == "prior":
+        start_at_prior(model, fresh, labels, len(task.labels or []))
     return Pretrained(model, tokenizer, fresh)
 
 

@@ -84,7 +84,8 @@ class LightningRunner:
         """
         if not head:
             return deepcopy(self._model).to(self.device)
-        drawn = load_pretrained(self.config.model, self.config.task, self.seed("head", *head))
+        config = self.config
+        drawn = load_pretrained(config.model, config.task, self.seed("head", *head), self.labels)
         return drawn.model.to(self.device)
 
     def stream(self, *purpose: str | int) -> Generator:
