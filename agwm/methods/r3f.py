@@ -57,6 +57,7 @@ class R3F(Method):
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
         from torch.nn.utils.parametrizations import spectral_norm
 
+        from agwm.models.layers import last_linear
         from agwm.numerics.rng import seeded
 
         self._classification = runner.classes is not None
@@ -64,7 +65,7 @@ class R3F(Method):
             logging.getLogger("agwm").warning("regression: %s trains as vanilla does", self.name)
         elif self.spectral_norm:
             with seeded(runner.seed("spectral_norm")):
-                spectral_norm(_last_linear(model))
+                spectral_norm(last_linear(model)[1])
         return model
 
     def loss(self, model: Module, batch: Batch, step: Step) -> Tensor:
@@ -108,16 +109,3 @@ class R3F(Method):
             yield
         finally:
             hook.remove()
-
-
-def _last_linear(model: PreTrainedModel) -> Module:
-    """The head's last matrix, which gives the logits."""
-    from torch.nn import Linear
-
-    body = f"{model.base_model_prefix}."
-    heads = [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, Linear) and not name.startswith(body)
-    ]
-    return heads[-1]

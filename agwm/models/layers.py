@@ -31,6 +31,16 @@ def blocks(model: PreTrainedModel) -> list[nn.Module]:
     return [block for module in outer for block in module]
 
 
+def last_linear(model: PreTrainedModel) -> tuple[str, nn.Linear]:
+    """The head's last matrix, which gives the logits, and its name."""
+    body = f"{model.base_model_prefix}."
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(body)
+    ][-1]
+
+
 def top(
     model: PreTrainedModel, layers: int | None, fresh: Collection[str] | None
 ) -> list[nn.Module]:
