@@ -81,7 +81,7 @@ class Model:
     package: str | None = None  # an installed distribution
     package_folder: str | None = None
     sha256: str | None = None  # of those weights
-    output_bias: str | None = None  # "prior" = at the labels' mean, or log shares; null = as drawn
+    output_bias: str | None = None  # prior = at the labels' mean or log shares; null = as drawn
 
     def __post_init__(self) -> None:
         _require_folder("model.name", self.name)

@@ -14,7 +14,7 @@ from steps import SIDES, Batch, seconds
 
 from agwm.compose import compose_config
 from agwm.data.datamodule import GlueDataModule
-from agwm.models.pretrained import load_pretrained
+from agwm.models.pretrained import load_tokenizer
 from agwm.training.memory import keep_freed_memory
 
 LENGTH = 128
@@ -37,7 +37,7 @@ def main() -> None:
     keep_freed_memory()
     config = compose_config("task=cola", "model=minilm", "n_train=600", *keys)
     data = GlueDataModule(config.task, config.optim, 0, config.n_train, config.data_dir)
-    data.tokenize_with(load_pretrained(config.model, config.task, head_seed=0).tokenizer)
+    data.tokenize_with(load_tokenizer(config.model))
     model = classifier("minilm")
     ours, released = SIDES["paper"](model), SIDES["released"](model)
     total, lengths = [0.0, 0.0], []

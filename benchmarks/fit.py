@@ -72,7 +72,7 @@ def main() -> None:
     )
     method = build_method(config.method)
     data = GlueDataModule(config.task, config.optim, 0, config.n_train, config.data_dir)
-    loaded = load_pretrained(config.model, config.task, head_seed=0)
+    loaded = load_pretrained(config.model, config.task, 0, data.train.labels)
     data.tokenize_with(loaded.tokenizer)
     sides = {
         "bare loop": lambda: looped(deepcopy(loaded.model), config, data),

@@ -71,7 +71,7 @@ def bench(name: str) -> Bench:
     )
     method = build_method(config.method)
     data = GlueDataModule(config.task, config.optim, 0, config.n_train, None)
-    loaded = load_pretrained(config.model, config.task, head_seed=0)
+    loaded = load_pretrained(config.model, config.task, 0, data.train.labels)
     data.tokenize_with(loaded.tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints, csv = Checkpoints(Path(folder), {}), MetricsCsv(Path(folder))

@@ -53,10 +53,11 @@ def load_pretrained(
         config: where the weights come from.
         task: its labels; None makes one output and the squared error.
         head_seed: seed of the freshly initialised parameters.
-        labels: of the training examples, where `config.output_bias` asks for them.
+        labels: of the training examples; only `config.output_bias` asks for them.
 
     Raises:
-        UserError: the model cannot be had, is no sequence classifier, or fails its checksum.
+        UserError: the model cannot be had, is no sequence classifier, or fails its checksum; its
+            head cannot start at the labels' prior.
     """
     folder = package_folder(config)
     if folder is not None:

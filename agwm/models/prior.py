@@ -3,38 +3,40 @@
 from collections.abc import Collection, Sequence
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from agwm.errors import UserError
+from agwm.models.layers import last_linear
 
 
 @torch.no_grad()
 def start_at_prior(
-    model: nn.Module, fresh: Collection[str], labels: Sequence[int] | Sequence[float], classes: int
+    model: PreTrainedModel,
+    fresh: Collection[str],
+    labels: Sequence[int] | Sequence[float],
+    classes: int,
 ) -> None:
-    """Set the bias of the last layer, if it is fresh, to the labels' mean or their log shares.
+    """Set the bias of the last layer to the labels' mean, or to the logarithms of their shares.
 
-    Drawn as usual the bias is near 0. AdamW moves it by at most the sum of its learning rates,
-    which is 0.01 in ten epochs of 300 examples at 1e-4: a mean label of 2.6 is then left to the
-    weights.
+    Drawn as usual it is 0. AdamW moves it by at most about the sum of its learning rates, which is
+    0.01 in ten epochs of 300 examples in batches of 16 at a peak of 1e-4: a mean label of 2.6 is
+    then left to the weights.
 
     Args:
         model: a sequence classifier; changed in place.
-        fresh: names of the parameters that are drawn.
-        labels: of the training examples; numbers to regress on where `classes` is 0, else codes.
+        fresh: names of the parameters that were drawn.
+        labels: of all training examples, also those that a search keeps for alpha; numbers to
+            regress on where `classes` is 0, else codes.
         classes: each counts once more than it occurs, so that no share is 0.
 
     Raises:
-        UserError: the last layer has no bias.
+        UserError: the last layer is the checkpoint's, or has no bias.
     """
-    layers = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and f"{name}.weight" in fresh
-    ]
-    if not layers:
-        return  # a trained head has its bias
-    name, last = layers[-1]
+    name, last = last_linear(model)
+    if f"{name}.weight" not in fresh:
+        raise UserError(
+            f"model.output_bias=prior: {name} comes with the checkpoint; null keeps its bias"
+        )
     if last.bias is None:
         raise UserError(f"model.output_bias=prior: {name} of this model has no bias; null works")
     if classes:
