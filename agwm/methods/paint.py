@@ -1,9 +1,10 @@
 """PAINT / WiSE-FT (arXiv 2208.05592, 2109.01903): one mixing coefficient for all weights.
 
 A vanilla run on 1 - `held_out` of the examples gives W; of the bodies W0 + c (W - W0), c on a grid
-of `candidates` from 0 to 1, the one that does best on the held-out examples is chosen (the task's
-metric, then the lower loss). The head is the fine-tuned one: W0 has none. With `refit`, a second
-run on all examples is mixed with the c found; without, the first run is.
+of `candidates` from 0 to `largest`, the one that does best on the held-out examples is chosen (the
+task's metric, then the lower loss). The papers stop at 1; above it W0 has a negative weight. The
+head is the fine-tuned one: W0 has none. With `refit`, a second run on all examples is mixed with
+the c found; without, the first run is.
 
 One forward and one backward pass a step, two runs (one without `refit`), and `candidates` forward
 passes over the held-out examples.
@@ -11,6 +12,7 @@ passes over the held-out examples.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,10 +34,13 @@ class Paint(Method):
     held_out: float
     candidates: int
     refit: bool
+    largest: float = 1.0  # configurations of older runs do not have the key
 
     def __post_init__(self) -> None:
         require(0 < self.held_out < 1, "method.held_out", self.held_out, "inside (0, 1)")
         require(self.candidates >= 1, "method.candidates", self.candidates, ">= 1")
+        valid = 0 < self.largest < math.inf
+        require(valid, "method.largest", self.largest, "a number above 0")
 
     def plan(self) -> list[Phase]:
         whole = Phase("finetune")
@@ -69,7 +74,7 @@ class Paint(Method):
         end = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         found = []
         for index in range(self.candidates):
-            coefficient = index / (self.candidates - 1)
+            coefficient = self.largest * index / (self.candidates - 1)
             mix(model, start, end, coefficient)
             logits = runner.logits(model, held_out)
             score = runner.score(logits, held_out)

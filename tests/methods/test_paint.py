@@ -14,9 +14,9 @@ from agwm.training.runner import LightningRunner
 GRID = [i / 10 for i in range(11)]
 
 
-def paint(refit=True, candidates=11, held_out=0.2):
+def paint(refit=True, candidates=11, held_out=0.2, largest=1.0):
     target = "agwm.methods.paint.Paint"
-    values = {"held_out": held_out, "candidates": candidates, "refit": refit}
+    values = {"held_out": held_out, "candidates": candidates, "largest": largest, "refit": refit}
     return build_method({"_target_": target, "name": "paint", **values})
 
 
@@ -71,6 +71,13 @@ def test_the_grid_has_as_many_coefficients_as_asked_for():
     seen = []
     chosen(lambda c: seen.append(c) or 0.0, candidates=5)
     assert seen == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_grid_goes_as_far_as_asked_for():
+    seen = []
+    body = chosen(lambda c: seen.append(c) or -abs(c - 1.2), candidates=6, largest=1.5)
+    assert seen == pytest.approx([0.0, 0.3, 0.6, 0.9, 1.2, 1.5], abs=1e-6)
+    assert body == pytest.approx(1.2)
 
 
 def test_the_mixture_is_exact_at_both_ends_and_on_a_line_between():
