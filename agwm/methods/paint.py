@@ -50,11 +50,7 @@ class Paint(Method):
         return [part, whole] if self.refit else [part]
 
     def run(self, runner: Runner) -> Module:
-        start = {
-            name: tensor.clone()
-            for name, tensor in runner.pretrained().state_dict().items()
-            if name not in runner.fresh
-        }
+        start = body(runner.pretrained(), runner.fresh)
         first, *second = self.plan()
         model, coefficient = self._fitted(runner, first), 1.0
         if self.candidates > 1:
@@ -83,6 +79,12 @@ class Paint(Method):
             found.append((score if score == score else -2.0, -loss, coefficient))
         model.load_state_dict(end)
         return max(found)[2]
+
+
+def body(model: Module, fresh: frozenset[str]) -> dict[str, Tensor]:
+    """Copy of what the checkpoint gave `model`: all but the parameters that are `fresh`."""
+    state = model.state_dict().items()
+    return {name: tensor.clone() for name, tensor in state if name not in fresh}
 
 
 def mix(

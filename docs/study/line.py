@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from agwm.methods.paint import mix
+from agwm.methods.paint import body, mix
 from agwm.models.folder import read_folder
 from agwm.models.inference import load_classifier
 from agwm.models.pretrained import load_pretrained
@@ -27,11 +27,7 @@ def main(run: Path, file: Path) -> None:
     config = saved_config(run)
     task = config.task
     pretrained = load_pretrained(replace(config.model, output_bias=None), task, head_seed=0)
-    start = {
-        name: tensor
-        for name, tensor in pretrained.model.state_dict().items()
-        if name not in pretrained.fresh
-    }
+    start = body(pretrained.model, pretrained.fresh)
     classifier = load_classifier(read_folder(run), "cpu")
     end = {name: tensor.clone() for name, tensor in classifier.module.state_dict().items()}
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -10,6 +10,8 @@ import random
 import sys
 from pathlib import Path
 
+from tuning_data import training_lines, write
+
 from agwm.data.sampling import subsample
 
 TASK, SEEDS, N, FURTHER = "stsb", (100, 101), 300, 800
@@ -17,16 +19,11 @@ TASK, SEEDS, N, FURTHER = "stsb", (100, 101), 300, 800
 
 def main(source: Path, target: Path) -> None:
     """Write `target/stsb/train.jsonl`, as it is, and `validation.jsonl`."""
-    lines = (source / TASK / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    lines = [line for line in lines if line.strip()]
+    lines = training_lines(source, TASK)
     used = {index for seed in SEEDS for index in subsample(len(lines), N, seed)}
     rest = [index for index in range(len(lines)) if index not in used]
     random.Random(0).shuffle(rest)
-    chosen = [lines[index] for index in sorted(rest[:FURTHER])]
-    (target / TASK).mkdir(parents=True, exist_ok=True)
-    for name, part in (("train", lines), ("validation", chosen)):
-        path = target / TASK / f"{name}.jsonl"
-        path.write_text("\n".join(part) + "\n", encoding="utf-8")
+    write(target, TASK, lines, [lines[index] for index in sorted(rest[:FURTHER])])
 
 
 if __name__ == "__main__":

@@ -19,14 +19,25 @@ TASKS = ("sst2", "stsb")
 def main(source: Path, target: Path) -> None:
     """Write `target/<task>/train.jsonl` and `validation.jsonl`."""
     for task in TASKS:
-        lines = (source / task / "train.jsonl").read_text(encoding="utf-8").splitlines()
-        lines = [line for line in lines if line.strip()]
+        lines = training_lines(source, task)
         chosen = [lines[index] for index in subsample(len(lines), N, SEED)]
-        (target / task).mkdir(parents=True, exist_ok=True)
-        for name, indices in zip(("train", "validation"), split(N, SHARE, SEED, 0), strict=True):
-            rows = [json.dumps(json.loads(chosen[index]), ensure_ascii=False) for index in indices]
-            path = target / task / f"{name}.jsonl"
-            path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        rows = [json.dumps(json.loads(line), ensure_ascii=False) for line in chosen]
+        parts = ([rows[index] for index in indices] for indices in split(N, SHARE, SEED, 0))
+        write(target, task, *parts)
+
+
+def training_lines(source: Path, task: str) -> list[str]:
+    """One JSON object each."""
+    lines = (source / task / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.strip()]
+
+
+def write(target: Path, task: str, train: list[str], validation: list[str]) -> None:
+    """The two files of a task."""
+    (target / task).mkdir(parents=True, exist_ok=True)
+    for name, lines in (("train", train), ("validation", validation)):
+        path = target / task / f"{name}.jsonl"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from agwm.data.datamodule import Encoded
+from agwm.errors import UserError
 from agwm.method import build_method
 from agwm.methods.paint import mean_loss, mix
 from agwm.training.runner import LightningRunner
@@ -78,6 +79,12 @@ def test_the_grid_goes_as_far_as_asked_for():
     body = chosen(lambda c: seen.append(c) or -abs(c - 1.2), candidates=6, largest=1.5)
     assert seen == pytest.approx([0.0, 0.3, 0.6, 0.9, 1.2, 1.5], abs=1e-6)
     assert body == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize("largest", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_grid_that_goes_nowhere_or_has_no_end_is_refused(largest):
+    with pytest.raises(UserError, match=r"method\.largest="):
+        paint(largest=largest)
 
 
 def test_the_mixture_is_exact_at_both_ends_and_on_a_line_between():
