@@ -1,6 +1,7 @@
 """Text that came from files or libraries, before people see it: it steers no terminal."""
 
 import re
+from reprlib import Repr
 
 # Control characters save line feed and tab, what turns the direction of writing round, and halves
 # of surrogate pairs, which no stream can encode.
@@ -16,3 +17,10 @@ def shown(text: str) -> str:
 def masked(text: str) -> str:
     """`text` without the name and password of an address: "https://***@host/"."""
     return _CREDENTIALS.sub(r"\1***@", text)
+
+
+_brief = Repr()
+_brief.maxlevel = 2  # at the usual 6 a nest of dicts and lists fills a screen
+
+short_repr = _brief.repr
+"""`repr` for messages: some of a long or nested value, below 2,000 characters."""

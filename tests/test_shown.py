@@ -4,7 +4,7 @@ import pytest
 
 from agwm.console import PlainConsole
 from agwm.errors import UserError, one_line
-from agwm.shown import masked, shown
+from agwm.shown import masked, short_repr, shown
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,13 @@ def test_a_terminal_shows_what_is_in_the_data():
     assert "\x1b[5m" not in printed and printed.count("\\x1b[5m") == 5
     for text in ("[red]title[/red]", "[b]name[/b]", "[link=http://x]:cat:[/link]", "[red]line"):
         assert text in printed
+
+
+@pytest.mark.parametrize(
+    "level", [lambda inner: [inner] * 9, lambda inner: dict.fromkeys("abcdefgh", inner)]
+)
+def test_a_value_of_any_depth_is_told_in_few_letters(level):
+    value = "x" * 99
+    for _ in range(5):
+        value = level(value)
+    assert 50 < len(short_repr(value)) < 2000

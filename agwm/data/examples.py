@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from reprlib import repr as short_repr
 from typing import Any
 
 from agwm.config import Task
 from agwm.data.acceptability import generate
 from agwm.data.files import find_split, place, read_rows
 from agwm.errors import UserError
+from agwm.shown import short_repr
 
 _WHOLE = re.compile(r"^([+-]?\d+)\.0+$")
 

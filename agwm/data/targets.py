@@ -1,11 +1,11 @@
 """The labels of a file, as codes of a model that exists already."""
 
-from reprlib import repr as short_repr
 from typing import Any
 
 from agwm.data.examples import finite, label_name
 from agwm.data.files import place
 from agwm.errors import UserError
+from agwm.shown import short_repr
 
 _SHOWN = 10  # names in a message
 

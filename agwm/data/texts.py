@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as short_repr
 from typing import Any
 
 from agwm.data.files import SUFFIXES, iterate_rows, parse_lines, place, text_lines
 from agwm.errors import UserError
+from agwm.shown import short_repr
 
 Row = dict[str, Any]
 KINDS = ("text", "csv", "tsv", "jsonl", "parquet")

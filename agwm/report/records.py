@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as short_repr
 from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
 from agwm.errors import UserError
 from agwm.results.record import COLLAPSED, FILE, SCHEMA_VERSION
+from agwm.shown import short_repr
 
 
 class CellKey(NamedTuple):
