@@ -30,6 +30,7 @@ _SETTINGS = {
     "legend.frameon": False,
     "text.parse_math": False,  # a method's name may hold a dollar sign
     "svg.hashsalt": "agwm",  # the same identifiers each time
+    "svg.fonttype": "none",  # letters as text and not as outlines: read, searched and small
 }
 
 

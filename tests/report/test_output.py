@@ -55,6 +55,7 @@ def test_a_report_is_written_in_all_formats(write_run, written, capsys):
     for title in ("Runs, tiny, n = 100", "Number of examples, tiny", "Cost against quality"):
         assert f"<h2>{title}</h2>" in page
     assert page.count("<svg") == 4
+    assert ">agwm</text>" in page  # letters, not their outlines
     printed = capsys.readouterr().out
     assert "52.00 ± 2.00" in printed and str(out / "report.html") in printed
 
