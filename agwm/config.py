@@ -82,6 +82,7 @@ class Model:
     package_folder: str | None = None
     sha256: str | None = None  # of those weights
     output_bias: str | None = None  # prior = at the labels' mean or log shares; null = as drawn
+    reinit_layers: int | None = None  # top blocks, and the pooler, drawn anew; null = nothing is
 
     def __post_init__(self) -> None:
         _require_folder("model.name", self.name)
@@ -89,6 +90,8 @@ class Model:
         require(named, "model.name_or_path", self.name_or_path, "a model on the Hub or a folder")
         known = self.output_bias in (None, "prior")
         require(known, "model.output_bias", self.output_bias, "prior or null")
+        count = self.reinit_layers
+        require(count is None or count >= 0, "model.reinit_layers", count, ">= 0 or null")
 
 
 @dataclass

@@ -56,6 +56,7 @@ COMMAND_LINES = {
     "task=rte model=roberta_large n_train=300": "n_train=300: conf/optim/roberta_large_rte.yaml is",
     "model=tiny model.config=null": "model.name_or_path=None: must be a model on the Hub or a",
     "model.output_bias=mean": "model.output_bias=mean: must be prior or null",
+    "model.reinit_layers=-1": "model.reinit_layers=-1: must be >= 0 or null",
     "trainer.devices=2": "trainer.devices=2: must be 1",
     # What is not there.
     "task=file": "task.train=None: must be a file of labelled texts: task=file",

@@ -52,7 +52,7 @@ def test_the_hash_reacts_to_everything_else(compose):
         *("trainer.accelerator=cpu", "trainer.precision=bf16-mixed", "trainer.threads=1"),
         *("method.preset=released", "method.rank=2", "task.metrics=[accuracy]"),
         *("model.name_or_path=elsewhere", "model.package=null", "task.group_by=null"),
-        "model.output_bias=prior",
+        *("model.output_bias=prior", "model.reinit_layers=0"),
     ]
     hashes = {override: config_hash(compose(override)) for override in overrides}
     assert len({*hashes.values(), config_hash(compose())}) == len(overrides) + 1

@@ -36,12 +36,8 @@ class ReInit(Method):
         require(self.layers >= 0, "method.layers", self.layers, ">= 0")
 
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
-        from agwm.models.layers import redraw, top
+        from agwm.models.layers import redraw_top
 
-        chosen = top(model, self.layers, runner.fresh if self.pooler else None)
-        std = getattr(model.config, "initializer_range", None)
-        std = std or getattr(model.config, "init_std", 0.02)
-        generator = runner.stream("re_init")
-        for module in chosen:
-            redraw(module, std, generator)
+        pooler = runner.fresh if self.pooler else None
+        redraw_top(model, self.layers, pooler, runner.stream("re_init"))
         return model

@@ -42,9 +42,14 @@ def last_linear(model: PreTrainedModel) -> tuple[str, nn.Linear]:
 
 
 def top(
-    model: PreTrainedModel, layers: int | None, fresh: Collection[str] | None
+    model: PreTrainedModel,
+    layers: int | None,
+    fresh: Collection[str] | None,
+    key: str = "method.layers",
 ) -> list[nn.Module]:
     """The upper `layers` blocks (None = all) and, unless `fresh` is None, the checkpoint's pooler.
+
+    `key` is what `layers` is called in an error.
 
     Raises:
         UserError: the model has fewer blocks, or goes through one of them more than once.
@@ -53,11 +58,11 @@ def top(
     depth = getattr(model.config, "num_hidden_layers", len(found))
     if layers and len(found) < depth:
         raise UserError(
-            f"method.layers={layers}: {model.config.model_type} goes through {depth} layers with "
-            f"the weights of {len(found)}, so that none is on top; method.layers=0 works"
+            f"{key}={layers}: {model.config.model_type} goes through {depth} layers with "
+            f"the weights of {len(found)}, so that none is on top; {key}=0 works"
         )
     if layers is not None and layers > len(found):
-        raise UserError(f"method.layers={layers}: the model has {len(found)} blocks")
+        raise UserError(f"{key}={layers}: the model has {len(found)} blocks")
     on_top = None if fresh is None else pooler(model, fresh)
     lowest = 0 if layers is None else len(found) - layers
     return [*found[lowest:], *([] if on_top is None else [on_top])]
@@ -86,6 +91,23 @@ def set_dropout(module: nn.Module, rate: float, keep: Iterable[nn.Module] = ()) 
         for name in _RATES:
             if isinstance(getattr(part, name, None), float):
                 setattr(part, name, rate)
+
+
+def redraw_top(
+    model: PreTrainedModel,
+    layers: int,
+    fresh: Collection[str] | None,
+    generator: Generator,
+    key: str = "method.layers",
+) -> frozenset[str]:
+    """`redraw` what `top` gives, with the model's own std; the names of its parameters."""
+    std = getattr(model.config, "initializer_range", None)
+    std = std or getattr(model.config, "init_std", 0.02)
+    chosen = top(model, layers, fresh, key)
+    for module in chosen:
+        redraw(module, std, generator)
+    drawn = {id(parameter) for module in chosen for parameter in module.parameters()}
+    return frozenset(name for name, p in model.named_parameters() if id(p) in drawn)
 
 
 @torch.no_grad()

@@ -23,9 +23,11 @@ from transformers import (
 from agwm.config import Model, Task
 from agwm.errors import UserError
 from agwm.models.folder import NO_SAFETENSORS
+from agwm.models.layers import redraw_top
 from agwm.models.package import package_folder
 from agwm.models.prior import start_at_prior
 from agwm.models.tiny import tiny_tokenizer
+from agwm.seeding import stream
 
 _LOG = logging.getLogger("agwm")
 # How transformers says, of a folder and of a model on the Hub, that there are no such weights.
@@ -38,7 +40,7 @@ class Pretrained:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    fresh: frozenset[str]  # names of the parameters that were not in the checkpoint
+    fresh: frozenset[str]  # names of the parameters that are not the checkpoint's
 
 
 def load_pretrained(
@@ -52,12 +54,12 @@ def load_pretrained(
     Args:
         config: where the weights come from.
         task: its labels; None makes one output and the squared error.
-        head_seed: seed of the freshly initialised parameters.
+        head_seed: seed of the freshly initialised parameters, and of the blocks drawn anew.
         labels: of the training examples; only `config.output_bias` asks for them.
 
     Raises:
         UserError: the model cannot be had, is no sequence classifier, or fails its checksum; its
-            head cannot start at the labels' prior.
+            head cannot start at the labels' prior; it has fewer blocks than are to be drawn.
     """
     folder = package_folder(config)
     if folder is not None:
@@ -93,6 +95,9 @@ def load_pretrained(
     fresh = frozenset(report["missing_keys"]) | _other_head(model, source, report)
     if fresh == {name for name, _ in model.named_parameters()}:
         raise UserError(f"model.name_or_path={source}: holds none of the model's weights")
+    if config.reinit_layers is not None:
+        generator, key = stream(head_seed, "reinit"), "model.reinit_layers"
+        fresh |= redraw_top(model, config.reinit_layers, fresh, generator, key)
     if config.output_bias == "prior":
         start_at_prior(model, fresh, labels, len(task.labels or []))
     return Pretrained(model, tokenizer, fresh)
