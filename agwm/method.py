@@ -71,7 +71,7 @@ class Runner(Protocol):
     """What a method is given to run with; `agwm.training.runner` implements it."""
 
     optim: Optim
-    fresh: frozenset[str]  # names of the parameters that no checkpoint holds: the head
+    fresh: frozenset[str]  # parameters that are not the checkpoint's: the head, a top drawn anew
     labels: Sequence[int] | Sequence[float]  # of the training examples
     classes: int | None  # None = regression
 

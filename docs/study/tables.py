@@ -34,10 +34,9 @@ Scores = dict[int, float]  # seed -> percent
 class Study:
     """The runs at one number of training examples, by task, method and seed."""
 
-    def __init__(self, folder: str, n_train: int = 300, seeds: Iterable[int] = FIVE):
-        self.seeds = seeds
+    def __init__(self, runs: Iterable[Run], n_train: int = 300, seeds: Iterable[int] = FIVE):
         self.cells: dict[tuple[str, str], dict[int, Run]] = {}
-        for run in read_records([HERE / folder], read_names(HERE / "names.yaml")).ok:
+        for run in runs:
             if run.cell.n_train == n_train and run.seed in seeds:
                 self.cells.setdefault((run.cell.task, run.cell.method), {})[run.seed] = run
 
@@ -178,12 +177,24 @@ def options(study: Study) -> str:
     return table(["seeds 20, 21", "sst2", "stsb, bias at 0", "stsb, at the mean"], rows)
 
 
+def read(folder: str) -> list[Run]:
+    """The finished runs of a folder beside this file."""
+    return read_records([HERE / folder], read_names(HERE / "names.yaml")).ok
+
+
 def all_tables() -> list[str]:
     """In the order of README.md."""
-    study = Study("records")
-    tables = [of(study) for of in (five_tasks, all_methods, head_start, alpha, quick_elsewhere)]
-    tables.insert(1, thousand(Study("records", n_train=1000)))
-    return [*tables, options(Study("options/records", seeds=(20, 21)))]
+    runs = read("records")
+    study = Study(runs)
+    return [
+        five_tasks(study),
+        thousand(Study(runs, n_train=1000)),
+        all_methods(study),
+        head_start(study),
+        alpha(study),
+        quick_elsewhere(study),
+        options(Study(read("options/records"), seeds=(20, 21))),
+    ]
 
 
 if __name__ == "__main__":

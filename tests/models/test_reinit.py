@@ -42,15 +42,14 @@ def test_what_is_drawn_has_no_pretrained_weights_to_mix_with():
     assert len(mixed[0]) - len(mixed[1]) == 6 + 1 and set(mixed[1]) < set(mixed[0])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_has_a_top_or_says_that_it_has_none(family):
-    try:
-        drawn = loaded(1, FAMILIES[family])
-    except UserError as error:
-        assert family == "albert"
-        assert "model.reinit_layers=0 works" in str(error)
-    else:
-        assert len(drawn.fresh) > len(loaded(None, FAMILIES[family]).fresh)
+@pytest.mark.parametrize("family", sorted({*FAMILIES} - {"albert"}))
+def test_every_family_but_one_has_a_top(family):
+    assert len(loaded(1, FAMILIES[family]).fresh) > len(loaded(None, FAMILIES[family]).fresh)
+
+
+def test_where_all_layers_have_the_same_weights_none_is_on_top():
+    with pytest.raises(UserError, match=r"model\.reinit_layers=0 works"):
+        loaded(1, FAMILIES["albert"])
 
 
 def test_more_than_there_is_cannot_be_drawn():
