@@ -35,6 +35,8 @@ class Task:
     generated: bool = False
     group_by: str | None = None  # column: accuracy is reported for each of its values
     n_train: int | None = None
+    # Learn numbers as (label - mean) / std of the training labels; null = of own data alone.
+    standardize: bool | None = None
     # Own data, conf/task/file.yaml.
     train: str | None = None
     validation: str | None = None
@@ -50,6 +52,8 @@ class Task:
         kinds = (None, "classification", "regression")
         contradicting = self.kind == "regression" and self.labels is not None
         require(not contradicting, "task.labels", self.labels, "null with task.kind=regression")
+        asked = self.standardize and self.labels is not None
+        require(not asked, "task.standardize", True, "false or null where labels are classes")
         require(self.kind in kinds, "task.kind", self.kind, "classification or regression")
         if self.columns is None:
             example = "a file of labelled texts: task=file task.train=reviews.csv"

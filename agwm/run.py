@@ -29,6 +29,7 @@ from agwm.models.digest import digest
 from agwm.models.mixed import alpha_tensors, mixture_state
 from agwm.models.positions import require_positions
 from agwm.models.pretrained import load_pretrained
+from agwm.models.scale import rescale
 from agwm.paths import root
 from agwm.results.loggers import log_summary, run_loggers
 from agwm.results.record import Record, code_digest, git_state, read_record, versions
@@ -132,7 +133,7 @@ def _train_and_evaluate(
     record.subsample_hash, record.data_hash = data.train.digest(), data.digest()
     log.info("%d training examples, subsample %s", len(data.train), record.subsample_hash)
     head_seed = derive(config.seed, "head")
-    loaded = load_pretrained(config.model, config.task, head_seed, data.train.labels)
+    loaded = load_pretrained(config.model, config.task, head_seed, data.targets, data.label_scale)
     require_positions(loaded.model.config, config.optim.max_length)
     record.start_hash = digest(loaded.model)
     data.tokenize_with(loaded.tokenizer)
@@ -157,6 +158,8 @@ def _train_and_evaluate(
         with replacing(folder / "alpha.safetensors") as temporary:
             save_file(alpha, temporary)
     model = method.merge(model)
+    if config.task.standardize:
+        rescale(model, *data.label_scale)
     record.weights_hash = digest(model)
     _evaluate(config, model, data, runner, folder, record)
     if config.save_model:

@@ -3,8 +3,10 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
+import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
@@ -87,7 +89,24 @@ class GlueDataModule(LightningDataModule):
     @cached_property
     def encoded_train(self) -> Encoded:
         """Token ids of the subsample."""
-        return Encoded(self.train, self.tokenizer, self.optim.max_length)
+        examples = replace(self.train, labels=self.targets)
+        return Encoded(examples, self.tokenizer, self.optim.max_length)
+
+    @cached_property
+    def targets(self) -> list[int] | list[float]:
+        """The training labels as they are learned: in units of `label_scale`."""
+        mean, std = self.label_scale
+        if (mean, std) == (0, 1):
+            return self.train.labels
+        return [(label - mean) / std for label in self.train.labels]
+
+    @cached_property
+    def label_scale(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training labels; (0, 1) to learn them as they are."""
+        if not self.task.standardize:
+            return 0.0, 1.0
+        labels = np.asarray(self.train.labels)
+        return float(labels.mean()), float(labels.std()) or 1.0
 
     def train_dataloader(
         self,

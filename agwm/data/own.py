@@ -50,6 +50,7 @@ def _settled(task: Task) -> Task:
         kind=kind,
         labels=labels,
         metrics=task.metrics or _metrics(labels, names),
+        standardize=labels is None if task.standardize is None else task.standardize,
         digest=_digest([task.train, *filter(None, [task.validation])]),
     )
 

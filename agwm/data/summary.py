@@ -30,6 +30,7 @@ class DataSummary:
     held_out: bool  # whether the evaluation's are a part of the training file
     classes: dict[str, list[int]] | None  # label: its count in train, in evaluation
     numbers: dict[str, float] | None  # for regression: min, mean, max, std of the training labels
+    standardized: bool  # whether those are learned in units of that std, from that mean
     tokens: dict[str, int]  # of the training texts: median, 95 %, longest, limit
     truncated: int  # training texts above the limit
     remarks: list[str]
@@ -51,6 +52,7 @@ def summarize(data: GlueDataModule) -> DataSummary:
         held_out=task.train is not None and task.validation is None,
         classes=_classes(task, train, evaluation),
         numbers=_numbers(train) if task.labels is None else None,
+        standardized=bool(task.standardize),
         tokens={"median": median, "95 %": high, "longest": int(lengths.max()), "limit": limit},
         truncated=truncated,
         remarks=[
@@ -158,7 +160,8 @@ def print_data(summary: DataSummary, path: str) -> None:
     console.print(table)
     if summary.numbers is not None:
         values = ", ".join(f"{name} {value:.4g}" for name, value in summary.numbers.items())
-        console.print(f"labels are numbers: {values}")
+        unit = "as (label - mean) / std" if summary.standardized else "as they are"
+        console.print(f"labels are numbers, learned {unit}: {values}")
     lengths = ", ".join(f"{name} {count}" for name, count in summary.tokens.items())
     metric = summary.metric
     if metric == "f1":  # of the second label, which an alphabet has chosen

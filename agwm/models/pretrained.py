@@ -26,6 +26,7 @@ from agwm.models.folder import NO_SAFETENSORS
 from agwm.models.layers import redraw_top
 from agwm.models.package import package_folder
 from agwm.models.prior import start_at_prior
+from agwm.models.scale import start_in_units
 from agwm.models.tiny import tiny_tokenizer
 from agwm.seeding import stream
 
@@ -48,6 +49,7 @@ def load_pretrained(
     task: Task,
     head_seed: int,
     labels: Sequence[int] | Sequence[float] = (),
+    label_scale: tuple[float, float] = (0.0, 1.0),
 ) -> Pretrained:
     """Classifier of `config` with the task's labels.
 
@@ -55,7 +57,10 @@ def load_pretrained(
         config: where the weights come from.
         task: its labels; None makes one output and the squared error.
         head_seed: seed of the freshly initialised parameters, and of the blocks drawn anew.
-        labels: of the training examples; only `config.output_bias` asks for them.
+        labels: of the training examples, as they are learned; only `config.output_bias` asks for
+            them.
+        label_scale: mean and standard deviation in whose units that is: those that a head of the
+            checkpoint is brought to, so that it goes on where it was.
 
     Raises:
         UserError: the model cannot be had, is no sequence classifier, or fails its checksum; its
@@ -98,6 +103,8 @@ def load_pretrained(
     if config.reinit_layers is not None:
         generator, key = stream(head_seed, "reinit"), "model.reinit_layers"
         fresh |= redraw_top(model, config.reinit_layers, fresh, generator, key)
+    if task.standardize:
+        start_in_units(model, fresh, *label_scale)
     if config.output_bias == "prior":
         start_at_prior(model, fresh, labels, len(task.labels or []))
     return Pretrained(model, tokenizer, fresh)

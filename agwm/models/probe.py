@@ -18,6 +18,8 @@ class MeanPooled(nn.Module):
     With a head they go through it: `head.weight` (labels, hidden), `head.bias` (labels,).
     """
 
+    base_model_prefix = "encoder"  # as a classifier of transformers tells its body
+
     def __init__(self, encoder: PreTrainedModel, head: nn.Linear | None = None) -> None:
         super().__init__()
         self.encoder = encoder

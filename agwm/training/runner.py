@@ -61,7 +61,7 @@ class LightningRunner:
         self.optim = config.optim
         self.fresh = loaded.fresh
         self.data = data
-        self.labels = data.train.labels
+        self.labels = data.targets
         self.classes = len(config.task.labels) if config.task.labels else None
         self.loggers = loggers
         self.progress = RunProgress(
@@ -85,7 +85,8 @@ class LightningRunner:
         if not head:
             return deepcopy(self._model).to(self.device)
         config = self.config
-        drawn = load_pretrained(config.model, config.task, self.seed("head", *head), self.labels)
+        seed, scale = self.seed("head", *head), self.data.label_scale
+        drawn = load_pretrained(config.model, config.task, seed, self.labels, scale)
         return drawn.model.to(self.device)
 
     def stream(self, *purpose: str | int) -> Generator:

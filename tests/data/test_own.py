@@ -88,7 +88,9 @@ def test_the_kind_follows_from_the_labels(own, values, kind, labels):
 
 def test_a_kind_and_an_order_of_labels_that_are_given_hold(own):
     rows = [(f"text {i}", "123"[i % 3]) for i in range(12)]
-    assert own(rows, "task.kind=regression").task.metrics == ["spearman", "pearson"]
+    numbers = own(rows, "task.kind=regression").task
+    assert (numbers.metrics, numbers.standardize) == (["spearman", "pearson"], True)
+    assert own(rows).task.standardize is False
     assert own(rows, "task.labels=[3,1,2]").task.labels == ["3", "1", "2"]
 
 
@@ -198,6 +200,7 @@ REFUSED = {
     ),
     "share": (TWENTY, ["task.held_out=0.6"], r"task.held_out=0.6: must be in \(0, 0.5\]"),
     "kind": (TWENTY, ["task.kind=ranking"], "task.kind=ranking: must be classification or"),
+    "unit of classes": (TWENTY, ["task.standardize=true"], "task.standardize=True: must be false"),
     "metric of the other kind": (TWENTY, ["task.metrics=[spearman]"], "task.metrics="),
 }
 

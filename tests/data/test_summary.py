@@ -39,9 +39,12 @@ def test_counts_and_lengths_are_those_of_the_file(summary):
     assert any("11 of 20 training texts are longer than 12 tokens" in r for r in found.remarks)
 
 
-def test_numbers_are_described(summary):
+def test_numbers_are_described(summary, capsys):
     rows = [(f"text {number}", number / 4) for number in range(5)]
-    found = summary(rows, rows, "task.kind=regression")
+    for given, unit in (("null", "(label - mean) / std"), ("false", "they are")):
+        found = summary(rows, rows, "task.kind=regression", f"task.standardize={given}")
+        print_data(found, "numbers.csv")
+        assert f"learned as {unit}: min 0, mean 0.5" in capsys.readouterr().out
     assert found.classes is None
     assert found.numbers == pytest.approx({"min": 0, "mean": 0.5, "max": 1, "std": 0.125**0.5})
 

@@ -146,24 +146,46 @@ def test_the_exported_model_gives_the_predictions_in_plain_transformers(ordinary
     torch.testing.assert_close(scores, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", METHODS, scope="module")
-def test_works_on_regression(tiny_run, tmp_path, name):
-    folder = tmp_path / "data" / "stsb"
-    folder.mkdir(parents=True)
-    rows = [
-        {"sentence1": f"the man was {word}", "sentence2": "it is time", "label": i / 7, "idx": i}
-        for i, word in enumerate(("good", "new", "right", "first", "long") * 7)
-    ]
-    for split in ("train", "validation"):
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / f"{split}.jsonl").write_text(text)
-    record, run = tiny_run(
-        "task=stsb", f"data_dir={folder.parent}", "n_train=30", f"method={name}",
-        *SHORT.get(name, []),
-    )  # fmt: skip
-    assert record.status == "ok" and record.headline["name"] == "spearman"
+@pytest.fixture
+def stsb_run(tiny_run, tmp_path):
+    """`stsb_run(method, unit, *overrides)`: record and folder of a run on labels of that unit."""
+
+    def made(name, unit, *overrides):
+        folder = tmp_path / f"in {unit}" / "stsb"
+        folder.mkdir(parents=True)
+        rows = [
+            {"sentence1": f"it was {word}", "sentence2": "is it", "label": unit * i / 7, "idx": i}
+            for i, word in enumerate(("good", "new", "right", "first", "long") * 7)
+        ]
+        for split in ("train", "validation"):
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            (folder / f"{split}.jsonl").write_text(text)
+        return tiny_run(
+            "task=stsb", f"data_dir='{folder.parent}'", "n_train=30", f"method={name}",
+            f"runs_dir={tmp_path / 'runs'}", f"sweep=in{unit}", *SHORT.get(name, []), *overrides,
+        )  # fmt: skip
+
+    return made
+
+
+def numbers(run):
+    """What a run has predicted, one number for each row."""
     lines = (run / "predictions.jsonl").read_text().splitlines()
-    assert all(len(json.loads(line)["scores"]) == 1 for line in lines)
+    return [number for line in lines for number in json.loads(line)["scores"]]
+
+
+@pytest.mark.parametrize("name", METHODS, scope="module")
+def test_standardized_labels_have_no_unit(stsb_run, name):
+    """A power of two changes no digit: in another unit everything is the same, to the last bit."""
+    one, four = (numbers(stsb_run(name, unit, "task.standardize=true")[1]) for unit in (1, 4))
+    assert four == [4 * number for number in one]
+
+
+@pytest.mark.parametrize("name", METHODS, scope="module")
+def test_works_on_regression(stsb_run, name):
+    record, run = stsb_run(name, 1)
+    assert record.status == "ok" and record.headline["name"] == "spearman"
+    assert len(numbers(run)) == 35
     configs = [json.loads(file.read_text()) for file in (run / "model").rglob("config.json")]
     # An encoder alone has no labels.
     assert [c["problem_type"] for c in configs if "problem_type" in c] in ([], ["regression"])
