@@ -4,7 +4,7 @@ A vanilla run on 1 - `held_out` of the examples gives W; of the bodies W0 + c (W
 of `candidates` from 0 to `largest`, the one that does best on the held-out examples is chosen (the
 task's metric, then the lower loss). The papers stop at 1; above it W0 has a negative weight. The
 head is the fine-tuned one: W0 has none. With `refit`, a second run on all examples is mixed with
-the c found; without, the first run is.
+the c found; without, the first run is. `train.log` tells c.
 
 One forward and one backward pass a step, two runs (one without `refit`), and `candidates` forward
 passes over the held-out examples.
@@ -12,6 +12,7 @@ passes over the held-out examples.
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -55,6 +56,7 @@ class Paint(Method):
         model, coefficient = self._fitted(runner, first), 1.0
         if self.candidates > 1:
             coefficient = self._chosen(model, start, runner)
+            logging.getLogger("agwm").info("%s: c = %.3g", self.name, coefficient)
         for phase in second:
             model = self._fitted(runner, phase)
         mix(model, start, model.state_dict(), coefficient)

@@ -1,3 +1,4 @@
+import logging
 from copy import deepcopy
 from types import SimpleNamespace
 
@@ -57,6 +58,13 @@ def chosen(score, loss=lambda c: 0.0, **values):
 @pytest.mark.parametrize("best", [0.0, 0.3, 1.0])
 def test_the_coefficient_is_the_one_with_the_best_score(best, refit):
     assert chosen(lambda c: -abs(c - best), refit=refit) == pytest.approx(best, abs=1e-6)
+
+
+def test_the_coefficient_is_logged(monkeypatch):
+    told = []
+    monkeypatch.setattr(logging.getLogger("agwm"), "info", lambda *parts: told.append(parts))
+    chosen(lambda c: -abs(c - 0.3))
+    assert [line % tuple(values) for line, *values in told] == ["paint: c = 0.3"]
 
 
 def test_of_equal_scores_the_lower_loss_decides():
