@@ -72,7 +72,7 @@ class Runner(Protocol):
 
     optim: Optim
     fresh: frozenset[str]  # parameters that are not the checkpoint's: the head, a top drawn anew
-    labels: Sequence[int] | Sequence[float]  # of the training examples
+    labels: Sequence[int] | Sequence[float]  # of the training examples, as they are learned
     classes: int | None  # None = regression
 
     def pretrained(self, *head: str | int) -> PreTrainedModel:

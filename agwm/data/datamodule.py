@@ -106,7 +106,8 @@ class GlueDataModule(LightningDataModule):
         if not self.task.standardize:
             return 0.0, 1.0
         labels = np.asarray(self.train.labels)
-        return float(labels.mean()), float(labels.std()) or 1.0
+        # Of equal numbers rounding can leave a deviation that is not quite 0.
+        return float(labels.mean()), float(labels.std()) if np.ptp(labels) else 1.0
 
     def train_dataloader(
         self,

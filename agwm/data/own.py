@@ -50,7 +50,8 @@ def _settled(task: Task) -> Task:
         kind=kind,
         labels=labels,
         metrics=task.metrics or _metrics(labels, names),
-        standardize=labels is None if task.standardize is None else task.standardize,
+        # Null for classes: the hashes of their runs stay as they were.
+        standardize=True if labels is None and task.standardize is None else task.standardize,
         digest=_digest([task.train, *filter(None, [task.validation])]),
     )
 

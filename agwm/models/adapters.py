@@ -11,20 +11,22 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from agwm.errors import UserError
 from agwm.models.export import write_checked
 from agwm.models.folder import ADAPTER, BASE
+from agwm.models.layers import last_linear
 from agwm.models.positions import positions
 from agwm.models.pretrained import Pretrained
 
 
 def heads(model: PreTrainedModel, fresh: Collection[str]) -> list[str]:
-    """Outermost modules that hold fresh parameters, which PEFT has to train whole.
+    """Outermost modules that hold fresh parameters, or the head's, which PEFT trains whole.
 
-    Below the body the module itself: a pooler that the checkpoint lacks.
+    Below the body the module itself: a pooler that the checkpoint lacks. The head may be the
+    checkpoint's; of some names PEFT would train it anyway, and of others not.
     """
     body = f"{model.base_model_prefix}."
     return sorted(
         {
             name.rpartition(".")[0] if name.startswith(body) else name.partition(".")[0]
-            for name in fresh
+            for name in (*fresh, last_linear(model)[0])
         }
     )
 

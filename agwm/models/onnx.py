@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from agwm.errors import RunError, UserError
+from agwm.models.export import difference
 from agwm.models.inference import Classifier
 
 _TOLERANCE = 1e-4
@@ -42,7 +43,7 @@ def write_onnx(model: Classifier, labels: list[str] | None, path: Path) -> float
         path: a file that is not there yet.
 
     Returns:
-        Largest absolute difference of the logits.
+        Largest difference of the logits (`agwm.models.export.difference`).
 
     Raises:
         UserError: torch's exporter cannot follow this architecture.
@@ -78,10 +79,10 @@ def write_onnx(model: Classifier, labels: list[str] | None, path: Path) -> float
         told["id2label"] = json.dumps(dict(enumerate(labels)), ensure_ascii=False)
     onnx.helper.set_model_props(graph, told)
     onnx.save(graph, path)
-    difference = _compare(model, path)
-    if not difference < _TOLERANCE:
-        raise RunError(f"{path}: its logits differ by {difference:.1e} from the model's; not kept")
-    return difference
+    worst = _compare(model, path)
+    if not worst < _TOLERANCE:
+        raise RunError(f"{path}: its logits differ by {worst:.1e} from the model's; not kept")
+    return worst
 
 
 @torch.inference_mode()
@@ -95,7 +96,7 @@ def _compare(model: Classifier, path: Path) -> float:
         expected = model.module(**inputs).logits
         given = {name: tensor.numpy() for name, tensor in inputs.items()}
         (found,) = session.run(["logits"], given)
-        worst = max(worst, (expected - torch.from_numpy(found)).abs().max().item())
+        worst = max(worst, difference(torch.from_numpy(found), expected))
     return worst
 
 

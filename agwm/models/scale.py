@@ -24,7 +24,10 @@ def start_in_units(model: PreTrainedModel, fresh: Collection[str], mean: float, 
     """
     name, last = last_linear(model)
     if last.bias is None:
-        raise UserError(f"task.standardize=true: {name} of this model has no bias; false works")
+        raise UserError(
+            f"task.standardize=true, as numbers of a file have it: {name} of this model has no "
+            "bias; false works"
+        )
     if f"{name}.weight" not in fresh:
         rescale(model, -mean / std, 1 / std)
 

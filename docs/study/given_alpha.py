@@ -10,6 +10,7 @@ All else is `method=random_alpha`; KEY=VALUE as for `python -m agwm.train`.
 
 import sys
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -50,7 +51,10 @@ def main(name: str, file: str, overrides: list[str]) -> None:
     config = compose_config("method=random_alpha", *overrides)
     settings = asdict(build_method(config.method)) | {"name": name, "file": file}
     folder = Path("runs/given", config.task.name, name.replace(" ", "_"), f"seed{config.seed}")
-    record = run(config, GivenAlpha(**settings), folder, config_hash(config))
+    # Another alpha is another run, which does not go on from what this one has left unfinished.
+    identity = f"{config_hash(config)} {name} {sha256(Path(file).read_bytes()).hexdigest()}"
+    hash_ = sha256(identity.encode()).hexdigest()[:12]
+    record = run(config, GivenAlpha(**settings), folder, hash_)
     print(f"{name}, seed {config.seed}: {record.headline}")
 
 

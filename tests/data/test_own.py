@@ -90,7 +90,7 @@ def test_a_kind_and_an_order_of_labels_that_are_given_hold(own):
     rows = [(f"text {i}", "123"[i % 3]) for i in range(12)]
     numbers = own(rows, "task.kind=regression").task
     assert (numbers.metrics, numbers.standardize) == (["spearman", "pearson"], True)
-    assert own(rows).task.standardize is False
+    assert own(rows).task.standardize is None
     assert own(rows, "task.labels=[3,1,2]").task.labels == ["3", "1", "2"]
 
 

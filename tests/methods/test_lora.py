@@ -2,6 +2,7 @@ import pytest
 import torch
 from adapter_harness import (
     OPTIM,
+    TASK,
     adapted,
     counts,
     disturb,
@@ -14,7 +15,10 @@ from adapter_harness import (
 )
 from families import FAMILIES
 
+from agwm.config import Model
 from agwm.errors import UserError
+from agwm.models import adapters
+from agwm.models.pretrained import load_pretrained
 
 
 @pytest.fixture
@@ -46,6 +50,15 @@ def test_other_large_models_train_their_adapters_and_their_whole_head(lora, fami
     model = large(lora, family)
     assert counts(model)[0] == adapters + 1_051_650
     assert {name.removeprefix("model.") for name in heads(model)} == head
+
+
+@pytest.mark.parametrize(
+    ("family", "head"),
+    [("bert", "classifier"), ("bart", "classification_head"), ("xlnet", "logits_proj")],
+)
+def test_a_head_of_the_checkpoint_is_trained_whatever_its_name(family, head):
+    model = load_pretrained(Model("tiny", config=FAMILIES[family]), TASK, 0).model
+    assert adapters.heads(model, frozenset()) == [head]
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "bart", "deberta", "xlnet"])

@@ -7,7 +7,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from agwm.config import Model, Task
 from agwm.errors import RunError
-from agwm.models.export import save_model
+from agwm.models.export import difference, save_model
 from agwm.models.mixed import merge, mix_pretrained
 from agwm.models.pretrained import load_pretrained
 from agwm.numerics.mixing import init_alpha
@@ -126,3 +126,10 @@ def test_an_older_export_is_replaced_whole(tiny, tmp_path):
     save_model(model, loaded.tokenizer, tmp_path / "model")
     assert not (tmp_path / "model" / "left-over.txt").exists()
     assert torch.equal(read_back(tmp_path / "model"), logits(model, loaded.tokenizer))
+
+
+def test_logits_differ_by_a_share_of_the_largest_where_that_is_above_1():
+    small, large = torch.tensor([[0.25, -0.5]]), torch.tensor([[2000.0, -250_000.0]])
+    assert difference(small + 0.125, small) == 0.125
+    assert difference(large + torch.tensor([0.0, 0.25]), large) == pytest.approx(1e-6)
+    assert not difference(small, small / 0) < 1
