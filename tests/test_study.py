@@ -3,6 +3,8 @@
 from runpy import run_path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from agwm.paths import root
 
@@ -25,3 +27,23 @@ def test_the_tables_in_the_text_are_those_of_the_records(text):
 )
 def test_the_text_counts_the_records(text, folder, told):
     assert told.format(len(list((STUDY / folder).rglob("record.json")))) in text
+
+
+def test_alpha_is_given_as_it_is_or_with_its_entries_in_other_places(
+    tiny_run, tmp_path, monkeypatch
+):
+    _, folder = tiny_run("method=random_alpha", "method.alpha_init_std=0.3", "seed=1")
+    learned = load_file(folder / "alpha.safetensors")
+    monkeypatch.chdir(tmp_path)
+    main = run_path(str(STUDY / "given_alpha.py"))["main"]
+    overrides = ["task=acceptability", "model=tiny", "logger=none", "n_train=40"]
+    for name in ("alpha of another seed", "alpha exchanged"):
+        main(name, str(folder / "alpha.safetensors"), overrides)
+        run = tmp_path / "runs" / "given" / "acceptability" / name.replace(" ", "_") / "seed0"
+        fixed = load_file(run / "alpha.safetensors")
+        assert fixed.keys() == learned.keys()
+        for key, entries in learned.items():
+            found = fixed[key]
+            assert found.shape == entries.shape
+            assert torch.equal(found.flatten().sort()[0], entries.flatten().sort()[0])
+            assert torch.equal(found, entries) == (name != "alpha exchanged")
