@@ -172,7 +172,9 @@ def given_alpha(study: Study, given: Study) -> str:
                 gain(ours, given.scores(task, EXCHANGED)),
             ]
         rows.append(row)
-    columns = [f"{task}{of}" for task in TASKS[:2] for of in ("", ", from vanilla", ", exchanged")]
+    columns = [
+        f"{task}{of}" for task in TASKS[:2] for of in ("", ", from vanilla", ", from exchanged")
+    ]
     return table(["alpha is fixed at", *columns], rows)
 
 
