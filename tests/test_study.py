@@ -1,6 +1,7 @@
 """The study's text says what its records hold."""
 
 from runpy import run_path
+from shutil import rmtree
 
 import pytest
 import torch
@@ -47,3 +48,28 @@ def test_alpha_is_given_as_it_is_or_with_its_entries_in_other_places(
             assert found.shape == entries.shape
             assert torch.equal(found.flatten().sort()[0], entries.flatten().sort()[0])
             assert torch.equal(found, entries) == (name != "alpha exchanged")
+
+
+def test_alpha_as_a_start_or_as_rates_is_one_half_of_the_mixture(tiny_run, tmp_path, monkeypatch):
+    _, folder = tiny_run("method=random_alpha", "method.alpha_init_std=0.3", "seed=1")
+    monkeypatch.chdir(tmp_path)
+    main = run_path(str(STUDY / "given_alpha.py"))["main"]
+    overrides = ["task=acceptability", "model=tiny", "logger=none", "n_train=40"]
+
+    def weights(name, lr):
+        main(name, str(folder / "alpha.safetensors"), [*overrides, f"optim.lr={lr}"])
+        runs = tmp_path / "runs" / "given" / "acceptability" / name.replace(" ", "_")
+        state = load_file(runs / "seed0" / "model" / "model.safetensors")
+        rmtree(runs)
+        return torch.cat([w.flatten() for k, w in state.items() if ".layer." in k and w.dim() == 2])
+
+    pretrained = weights("alpha as rates", 1e-12)
+    mixed = weights("alpha", 1e-12)
+    assert (pretrained - mixed).norm() > 0.2 * pretrained.norm()
+    assert torch.allclose(weights("alpha as a start", 1e-12), mixed, atol=1e-6)
+    # The same step of W counts for less where alpha is below 1; as a start it counts in full.
+    steps = [
+        (weights(name, 1e-4) - start).norm().item()
+        for name, start in (("alpha as a start", mixed), ("alpha as rates", pretrained))
+    ]
+    assert steps[1] < 0.9 * steps[0]
