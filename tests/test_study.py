@@ -1,5 +1,6 @@
 """The study's text says what its records hold."""
 
+import re
 from runpy import run_path
 from shutil import rmtree
 
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from agwm.paths import root
+from agwm.report.style import to_svg
 
 STUDY = root() / "docs" / "study"
 
@@ -20,6 +22,17 @@ def text():
 def test_the_tables_in_the_text_are_those_of_the_records(text):
     tables = run_path(str(STUDY / "tables.py"))["all_tables"]()
     assert len(tables) == 9 and [table for table in tables if table not in text] == []
+
+
+def test_the_picture_is_that_of_the_records(monkeypatch):
+    monkeypatch.syspath_prepend(str(STUDY))
+    script = run_path(str(STUDY / "plot.py"))
+    drawn = to_svg(script["draw"](script["Study"](script["read"]("records"))))
+    number = re.compile(r"-?\d+\.\d+")  # places in the picture, in points
+    kept = (STUDY / "differences.svg").read_text(encoding="utf-8").strip()
+    assert number.sub("", kept) == number.sub("", drawn.strip())
+    places = zip(number.findall(kept), number.findall(drawn), strict=True)
+    assert [pair for pair in places if abs(float(pair[0]) - float(pair[1])) > 0.1] == []
 
 
 @pytest.mark.parametrize(
