@@ -4,7 +4,10 @@ The ablation that takes the bilevel part away: no split, no second order, no ave
 gradients come from the same backward pass; alpha has its own learning rate and decay, and the
 schedule of fine-tuning. The paper gives no details; epochs are those of fine-tuning.
 
-One forward and one backward pass a step.
+With `refit` the W that was learned is dropped, and a second fine-tuning learns it from W0 with
+alpha fixed: what `method=agwm` does with `average=alpha`, from one run and no split.
+
+One forward and one backward pass a step; with `refit` two runs.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from agwm.config import Optim
 from agwm.errors import require
-from agwm.method import Method, Runner, Step
+from agwm.method import Method, Phase, Runner, Step
 from agwm.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -34,12 +37,29 @@ class Joint(Mixture, Method):
 
     alpha_lr: float
     alpha_weight_decay: float
+    refit: bool | None = None  # = false; configurations of older runs do not have the key
 
     def __post_init__(self) -> None:
         super().__post_init__()
         decay = self.alpha_weight_decay
         require(0 <= self.alpha_lr < math.inf, "method.alpha_lr", self.alpha_lr, "a number >= 0")
         require(0 <= decay < math.inf, "method.alpha_weight_decay", decay, "a number >= 0")
+
+    def plan(self) -> list[Phase]:
+        return [Phase("joint"), Phase("finetune")] if self.refit else super().plan()
+
+    def run(self, runner: Runner) -> Module:
+        from agwm.models.mixed import fix_alpha, mean_state
+
+        first, *second = self.plan()
+        model = self.prepare(runner.pretrained(), runner)
+        runner.finetune(model, self, first)
+        for phase in second:
+            alpha = mean_state([model], alpha_only=True)
+            model = self.prepare(runner.pretrained(), runner)
+            model.load_state_dict(alpha, strict=False)
+            runner.finetune(fix_alpha(model), self, phase)
+        return model
 
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
         return self.mixed(model, runner)
@@ -48,7 +68,9 @@ class Joint(Mixture, Method):
         from agwm.models.mixed import alpha_parameters
         from agwm.numerics.optim import weight_groups
 
-        alpha = alpha_parameters(model)
+        alpha = {n: p for n, p in alpha_parameters(model).items() if p.requires_grad}
+        if not alpha:  # fixed
+            return super().parameter_groups(model, optim)
         weights = [name for name, _ in model.named_parameters() if name not in alpha]
         own = {
             "params": list(alpha.values()),

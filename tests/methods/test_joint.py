@@ -31,3 +31,22 @@ def test_alpha_has_its_own_rate_and_decay_and_stays_out_of_the_clipping(tiny_run
     assert len(groups[2]["params"]) == 2 * 13
     everything = [id(p) for g in groups for p in g["params"]]
     assert len(everything) == len(set(everything))
+
+
+def test_refit_keeps_alpha_and_drops_w(tiny_run):
+    def alpha_and_weights(*overrides):
+        record, folder = tiny_run(*overrides)
+        files = ("alpha.safetensors", "model/model.safetensors")
+        states = (load_file(folder / file).values() for file in files)
+        return record, *(torch.cat([tensor.flatten() for tensor in state]) for state in states)
+
+    quick = ("method=joint", "method.alpha_lr=0.1")
+    _, alpha, once = alpha_and_weights(*quick)
+    record, kept, again = alpha_and_weights(*quick, "method.refit=true")
+    assert torch.equal(kept, alpha) and not torch.equal(again, once)
+    assert record.cost.forward_passes == record.cost.backward_passes == 2 * 3
+    assert [phase["name"] for phase in record.phases] == ["joint", "finetune"]
+    # With alpha left where it was drawn, nothing of the first fit is in the second.
+    still = ("method=joint", "method.alpha_lr=0", "method.refit=true")
+    drawn = alpha_and_weights("method=random_alpha")[1:]
+    assert all(map(torch.equal, alpha_and_weights(*still)[1:], drawn))
