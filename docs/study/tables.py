@@ -20,17 +20,21 @@ TASKS = ("stsb", "sst2", "mrpc", "rte", "cola")
 AGWM, QUICK, FROZEN = "agwm first_order", "agwm, quick alpha", "agwm, alpha frozen at 1"
 ALONE = "agwm, quick alpha alone"
 JOINT, QUICK_JOINT = "joint", "joint, quick alpha"
+JOINT_ALONE = f"{QUICK_JOINT} alone"
 EVERYWHERE = (
     *("vanilla", "re_init", "lora", QUICK_JOINT),
-    *(f"{QUICK}, one search", FROZEN, AGWM, QUICK),
+    *(f"{QUICK}, one search", FROZEN, AGWM, QUICK, ALONE, "vanilla_long"),
 )
 ALPHA = (
     *("vanilla", f"{FROZEN}, one search", FROZEN),
     *("agwm, alpha frozen where drawn", "agwm, alpha frozen at 0.935"),
-    *(JOINT, QUICK_JOINT, f"{QUICK}, one search", AGWM, QUICK, ALONE),
+    *(JOINT, QUICK_JOINT, JOINT_ALONE, f"{QUICK}, one search", AGWM, QUICK, ALONE),
 )
+TEN = ("vanilla", "re_init", ALONE, JOINT_ALONE, QUICK_JOINT, "lora", f"{QUICK}, one search")
 EXCHANGED = "alpha exchanged"
-GIVEN = ("alpha of the same seed", "alpha of another seed", "alpha of sst2", EXCHANGED)
+ANOTHER = "alpha of another seed"
+HALVES = (f"{ANOTHER} as a start", f"{ANOTHER} as rates")
+GIVEN = ("alpha of the same seed", "alpha of joint", ANOTHER, *HALVES, "alpha of sst2", EXCHANGED)
 Scores = dict[int, float]  # seed -> percent
 
 
@@ -150,7 +154,7 @@ def ten_seeds(study: Study) -> str:
     """Seeds 5 to 9, which nothing was chosen on, by themselves and with the first five."""
     rows = []
     base = study.scores("stsb", "vanilla")
-    for method in ("vanilla", "re_init", ALONE, QUICK_JOINT, "lora", f"{QUICK}, one search"):
+    for method in TEN:
         ours = study.scores("stsb", method)
         late = {seed: ours[seed] for seed in ours if seed not in FIVE}
         late_base = {seed: base[seed] for seed in late}
@@ -181,7 +185,8 @@ def given_alpha(study: Study, given: Study) -> str:
 def quick_elsewhere(study: Study) -> str:
     """Ten times the rate, on every task: what it gains with five searches, one and none."""
     pairs = [(QUICK, AGWM)]
-    pairs += [(method, "vanilla") for method in (f"{QUICK}, one search", QUICK_JOINT, ALONE)]
+    singles = (f"{QUICK}, one search", QUICK_JOINT, ALONE, JOINT_ALONE)
+    pairs += [(method, "vanilla") for method in singles]
     rows = [
         [task, *(gain(study.scores(task, ours), study.scores(task, base)) for ours, base in pairs)]
         for task in TASKS
