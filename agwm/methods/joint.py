@@ -5,7 +5,8 @@ gradients come from the same backward pass; alpha has its own learning rate and 
 schedule of fine-tuning. The paper gives no details; epochs are those of fine-tuning.
 
 With `refit` the W that was learned is dropped, and a second fine-tuning learns it from W0 with
-alpha fixed: what `method=agwm` does with `average=alpha`, from one run and no split.
+alpha fixed: what `method=agwm` does with `average=alpha`, from one run and no split. Both see the
+batches and the dropout that vanilla sees.
 
 One forward and one backward pass a step; with `refit` two runs.
 """

@@ -8,7 +8,7 @@ It writes differences.svg, of the records that lie beside it.
 from statistics import fmean
 
 from matplotlib.figure import Figure
-from tables import HERE, TASKS, Scores, Study, read
+from tables import FIVE, HERE, TASKS, Scores, Study, read
 
 from agwm.report.statistics import compare
 from agwm.report.style import COLOURS, panels, plot_style, to_svg
@@ -21,7 +21,8 @@ MEAN = "mean of five tasks"
 def draw(study: Study) -> Figure:
     """A panel for each task that tells methods apart, and one for the mean of all.
 
-    The largest gain is on top, in the mean of the first two panels; passes stand behind the name.
+    The largest gain is on top, in the mean of those of the first two panels that a method has;
+    passes stand behind the name. Hollow is what has fewer than five seeds.
     """
     base = _scores(study, "vanilla")
     found = {}
@@ -43,7 +44,8 @@ def draw(study: Study) -> Figure:
                     one = found[method][panel]
                     colour = BLUE if method.startswith(OURS) else BLACK
                     ax.plot(one.interval, [place, place], color=colour, linewidth=1.2)
-                    ax.plot(one.difference, place, "o", color=colour, markersize=4)
+                    fill = colour if one.seeds >= len(FIVE) else "white"
+                    ax.plot(one.difference, place, "o", color=colour, mfc=fill, markersize=4)
             ax.set_xlabel("points more than vanilla")
         names = [f"{method}  {study.passes(method)}x" for method in order]
         axes[0].set_yticks(range(len(order)), names)

@@ -4,7 +4,8 @@
 
 Scores are in percent, mean ± standard deviation over seeds, with their number in brackets where it
 is not five. Differences are of the seeds that both sides have, with their 95 % interval and the p
-of the paired t-test. On stsb the bias of the head starts at the labels' mean, save in "at 0".
+of the paired t-test, and their number where it is below five. On stsb the bias of the head starts
+at the labels' mean, save in "at 0".
 """
 
 from collections.abc import Iterable
@@ -93,7 +94,8 @@ def gain(ours: Scores, base: Scores) -> str:
         return ""
     low, high = found.interval
     p = "" if found.p_paired is None else f", p = {found.p_paired:.2g}"
-    return f"{found.difference:+.2f}, [{low:.2f}, {high:.2f}]{p}"
+    few = f" ({found.seeds})" if found.seeds < len(FIVE) else ""
+    return f"{found.difference:+.2f}, [{low:.2f}, {high:.2f}]{p}{few}"
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
@@ -102,7 +104,7 @@ def table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def five_tasks(study: Study) -> str:
-    """What has run on all tasks."""
+    """What has run on all tasks, and what is nearest in cost."""
     base = study.mean("vanilla")
     rows = []
     for method in EVERYWHERE:

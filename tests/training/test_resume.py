@@ -8,6 +8,7 @@ from agwm.training.runner import LightningRunner
 
 AGWM = ("method=agwm", "method.num_searches=3", "method.search_epochs=1")
 SOUP = ("method=model_soup", "method.members=3")
+REFIT = ("method=joint", "method.refit=true")
 PAINT = ("method=paint",)
 
 
@@ -59,7 +60,7 @@ def account(record):
 
 @pytest.mark.parametrize(
     ("overrides", "stopped"),
-    [(AGWM, 0), (AGWM, 1), (AGWM, 2), (AGWM, 3), (SOUP, 1), (PAINT, 1)],
+    [(AGWM, 0), (AGWM, 1), (AGWM, 2), (AGWM, 3), (SOUP, 1), (PAINT, 1), (REFIT, 1)],
 )
 def test_a_run_that_is_started_again_ends_as_one_that_was_not_interrupted(
     tiny_run, tmp_path, interrupt, overrides, stopped
