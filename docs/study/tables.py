@@ -23,7 +23,7 @@ ALONE = "agwm, quick alpha alone"
 JOINT, QUICK_JOINT = "joint", "joint, quick alpha"
 JOINT_ALONE = f"{QUICK_JOINT} alone"
 EVERYWHERE = (
-    *("vanilla", "re_init", "lora", QUICK_JOINT),
+    *("vanilla", "re_init", "lora", QUICK_JOINT, JOINT_ALONE),
     *(f"{QUICK}, one search", FROZEN, AGWM, QUICK, ALONE, "vanilla_long"),
 )
 ALPHA = (
