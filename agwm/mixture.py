@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agwm.errors import UserError, require
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from numpy.random import Generator
     from torch import Tensor
@@ -45,6 +45,14 @@ class Mixture:
     def mixed(self, model: PreTrainedModel, runner: Runner, *purpose: str | int) -> Module:
         """`model` with its pretrained linear layers mixed, alpha drawn from ("alpha", *purpose)."""
         return self.put_into(model, runner.fresh, runner.stream("alpha", *purpose))
+
+    def fixed(self, runner: Runner, start: Mapping[str, Tensor], *purpose: str | int) -> Module:
+        """The pretrained model, mixed, with what `start` holds of a state dict, and alpha fixed."""
+        from agwm.models.mixed import fix_alpha
+
+        model = self.mixed(runner.pretrained(), runner, *purpose)
+        model.load_state_dict(start, strict=False)
+        return fix_alpha(model)
 
     def put_into(self, model: Module, fresh: Collection[str], generator: Generator) -> Module:
         """`model`, in place, all its linear layers mixed but those of parameters in `fresh`.

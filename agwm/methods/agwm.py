@@ -134,7 +134,7 @@ class AGWM(Mixture, Method):
         searches, finetunes = plan[: self.num_searches], plan[self.num_searches :]
         start = mean_state(self._searched(runner, searches), alpha_only=self.average == "alpha")
         mean = mean_state(self._finetuned(runner, finetunes, start))
-        model = self._fixed(runner, start)
+        model = self.fixed(runner, start, 0)
         model.load_state_dict(mean)
         return model
 
@@ -151,15 +151,7 @@ class AGWM(Mixture, Method):
     ) -> Iterator[Module]:
         """The models that fine-tuning from `start` leads to, one at a time."""
         for phase in phases:
-            model = self._fixed(runner, start)
+            model = self.fixed(runner, start, 0)
             runner.finetune(model, self, phase)
             yield model
             del model
-
-    def _fixed(self, runner: Runner, start: dict[str, Tensor]) -> Module:
-        """Mixed model with what `start` holds, alpha fixed."""
-        from agwm.models.mixed import fix_alpha
-
-        model = self.mixed(runner.pretrained(), runner, 0)
-        model.load_state_dict(start, strict=False)
-        return fix_alpha(model)

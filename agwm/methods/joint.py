@@ -50,16 +50,14 @@ class Joint(Mixture, Method):
         return [Phase("joint"), Phase("finetune")] if self.refit else super().plan()
 
     def run(self, runner: Runner) -> Module:
-        from agwm.models.mixed import fix_alpha, mean_state
+        from agwm.models.mixed import alpha_parameters
 
-        first, *second = self.plan()
+        plan = self.plan()
         model = self.prepare(runner.pretrained(), runner)
-        runner.finetune(model, self, first)
-        for phase in second:
-            alpha = mean_state([model], alpha_only=True)
-            model = self.prepare(runner.pretrained(), runner)
-            model.load_state_dict(alpha, strict=False)
-            runner.finetune(fix_alpha(model), self, phase)
+        runner.finetune(model, self, plan[0])
+        if self.refit:
+            model = self.fixed(runner, alpha_parameters(model))
+            runner.finetune(model, self, plan[1])
         return model
 
     def prepare(self, model: PreTrainedModel, runner: Runner) -> Module:
