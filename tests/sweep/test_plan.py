@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from hydra.errors import ConfigCompositionException
 
 from agwm.compose import composed
 from agwm.errors import UserError
@@ -14,7 +15,7 @@ TINY = ["model=tiny", "n_train=40", "method=vanilla"]
 def planned(parse, tmp_path, monkeypatch):
     """`planned(*arguments)`: the runs of a command line, in an empty directory."""
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: plan(expand({}, [], [*TINY, *arguments], parse), composed)
+    return lambda *arguments, also=(): plan(expand({}, also, [*TINY, *arguments], parse), composed)
 
 
 def lines(runs):
@@ -96,6 +97,31 @@ def test_a_planned_run_has_the_configuration_that_its_command_alone_would_give(p
         assert config_hash(run.config) == config_hash(alone)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["task=stsb,cola", "method=agwm,vanilla", "model.output_bias=null,prior"],
+        ["optim.lr=1e-3,3", "optim.epochs=null", "optim.steps=7", "trainer.precision=bf16-mixed"],
+        ["method=agwm", "method.preset=first_order", "method.num_searches=5,1"],
+        ["method=child_tuning_d", "++method.child_fraction=0.2,0.4"],
+        ["optim.lr=${optim.weight_decay}", "optim.weight_decay=0.1,0.2"],
+        [
+            "task.metrics=[accuracy],[accuracy,matthews_corrcoef]",
+            "optim.lr=1e-3",
+            "++optim.lr=1e-4",
+        ],
+    ],
+)
+def test_runs_that_share_choices_have_the_configuration_of_their_own_command(
+    planned, compose, arguments
+):
+    """Hydra composes each run by itself here, and the shared choices alone in `plan`."""
+    # Of the runs with the same choices, no two blocks give the same keys.
+    also = [{"optim.warmup_ratio": "0.2"}, {"optim.weight_decay": "0.3"}]
+    for run in planned(*arguments, also=also):
+        assert run.config == compose(*run.overrides)
+
+
 def test_finished_runs_are_known_by_record_and_configuration(planned, tmp_path):
     first, second, third = planned("seed=0,1,2")
     for run, status in ((first, "ok"), (second, "failed")):
@@ -124,3 +150,13 @@ def test_finished_runs_are_known_by_record_and_configuration(planned, tmp_path):
 def test_a_mistake_in_any_run_is_told_before_the_first(planned, arguments, message):
     with pytest.raises(UserError, match=message):
         planned(*arguments)
+
+
+@pytest.mark.parametrize("mistake", ["optim.lr=x", "optim.rl=1", "optim.lr@optim=1e-3"])
+def test_what_hydra_refuses_it_refuses_in_its_own_words(planned, mistake):
+    with pytest.raises(ConfigCompositionException) as alone:
+        composed([*TINY, mistake])
+    with pytest.raises(ConfigCompositionException) as refused:
+        planned(mistake)
+    assert mistake in str(refused.value)
+    assert str(refused.value) == str(alone.value)
