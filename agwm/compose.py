@@ -1,6 +1,7 @@
 """From overrides to the checked configuration of a run, by Hydra."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from agwm.config import RunConfig
 from agwm.errors import UserError
@@ -38,6 +41,43 @@ def composed(overrides: list[str]) -> DictConfig:
         return compose("train", overrides, return_hydra_config=True)
     with initialize_config_dir(str(root() / "conf"), version_base="1.3"):
         return compose("train", overrides, return_hydra_config=True)
+
+
+def composed_by_choices(
+    run: list[Override],
+    compose: Callable[[list[str]], DictConfig],
+    chosen: dict[tuple[str, ...], DictConfig],
+) -> DictConfig:
+    """What `compose` gives for the overrides of a run, in less time for many runs.
+
+    Composing takes Hydra some 0.2 s, and many runs have few choices of a task, model, method and so
+    on. These alone are composed, and the values of the run are set on a copy.
+
+    Args:
+        run: its overrides.
+        compose: configuration of override lines, with Hydra's own node.
+        chosen: what was composed before, and is now; empty before the first run.
+    """
+    values = [override for override in run if _is_value(override)]
+    choices = tuple(override.input_line for override in run if not _is_value(override))
+    if choices not in chosen:
+        chosen[choices] = compose(list(choices))
+    config = deepcopy(chosen[choices])
+    try:
+        for value in values:
+            OmegaConf.update(
+                config, value.key_or_group, value.value(), force_add=value.is_force_add()
+            )
+    except OmegaConfBaseException:  # Hydra knows what to say of it
+        return compose([override.input_line for override in run])
+    return config
+
+
+def _is_value(override: Override) -> bool:
+    """Whether it sets a key, and chooses no task, model and so on."""
+    sets = override.type in (OverrideType.CHANGE, OverrideType.FORCE_ADD)
+    chooses = override.key_or_group in _CHOSEN or override.package is not None
+    return sets and not chooses and not override.is_hydra_override()
 
 
 _CHOSEN = ("", "task", "model", "optim", "method", "trainer", "logger")  # by a name

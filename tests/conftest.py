@@ -14,10 +14,11 @@ os.environ |= {
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from agwm import train
-from agwm.compose import compose_config, register
+from agwm.compose import composed, composed_by_choices, quoted, register, to_run_config
 from agwm.data.own import settled
 from agwm.identity import config_hash, run_dir
 from agwm.method import build_method
@@ -33,21 +34,40 @@ def environment(monkeypatch):
 
 
 @pytest.fixture
-def compose():
-    """`compose(*overrides)`: the `RunConfig` that the command line would get."""
+def hydra():
+    """Our folder of configurations, opened once for all that a test composes."""
     register()
     GlobalHydra.instance().clear()
-    # Opened once for all that a test composes.
     with initialize_config_dir(str(root() / "conf"), version_base="1.3"):
-        yield compose_config
+        yield
 
 
 @pytest.fixture
-def parse(compose):
+def parse(hydra):
     """Override lines to Hydra's overrides."""
     return OverridesParser.create(
         config_loader=GlobalHydra.instance().config_loader()
     ).parse_overrides
+
+
+@pytest.fixture(scope="session")
+def chosen():
+    """What the tests of this process have composed: most of their time, were it not kept."""
+    return {}
+
+
+@pytest.fixture
+def compose(parse, chosen):
+    """`compose(*overrides)`: the `RunConfig` that the command line would get."""
+
+    def checked(*overrides):
+        run = parse([quoted(override) for override in overrides])
+        config = composed_by_choices(run, composed, chosen)
+        # Task, model and method take their names from Hydra's choices.
+        HydraConfig.instance().set_config(config)
+        return to_run_config(config)
+
+    return checked
 
 
 @pytest.fixture

@@ -6,17 +6,15 @@ told within seconds, not after days.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
 
-from agwm.compose import to_run_config
+from agwm.compose import composed_by_choices, to_run_config
 from agwm.config import RunConfig
 from agwm.data.own import settled
 from agwm.errors import UserError
@@ -102,7 +100,7 @@ def plan(
         others = [o for o in run if not _is_plain(o)]
         rest = tuple(o.input_line for o in others)
         if rest not in composed:
-            config = _composed(others, compose, chosen)
+            config = composed_by_choices(others, compose, chosen)
             # Task, model and method take their names from Hydra's choices.
             HydraConfig.instance().set_config(config)
             checked = settled(to_run_config(config))
@@ -118,37 +116,6 @@ def plan(
         raise UserError("no runs: a key of the sweep has no values")
     _refuse_doubles(planned)
     return planned
-
-
-def _composed(
-    run: list[Override],
-    compose: Callable[[list[str]], DictConfig],
-    chosen: dict[tuple[str, ...], DictConfig],
-) -> DictConfig:
-    """What `compose` gives for a run. Its choices alone are composed, once for all that share them.
-
-    Composing takes Hydra some 0.2 s, and a grid has few choices and many values.
-    """
-    values = [override for override in run if _is_value(override)]
-    choices = tuple(override.input_line for override in run if not _is_value(override))
-    if choices not in chosen:
-        chosen[choices] = compose(list(choices))
-    config = deepcopy(chosen[choices])
-    try:
-        for value in values:
-            OmegaConf.update(
-                config, value.key_or_group, value.value(), force_add=value.is_force_add()
-            )
-    except OmegaConfBaseException:  # Hydra knows what to say of it
-        return compose([override.input_line for override in run])
-    return config
-
-
-def _is_value(override: Override) -> bool:
-    """Whether the override is of a key within a task, model, method and so on; none chooses one."""
-    given = override.type in (OverrideType.CHANGE, OverrideType.FORCE_ADD)
-    within = "." in override.key_or_group and not override.is_hydra_override()
-    return given and within and override.package is None
 
 
 def _is_plain(override: Override) -> bool:

@@ -3,7 +3,7 @@ import json
 import pytest
 from hydra.errors import ConfigCompositionException
 
-from agwm.compose import composed
+from agwm.compose import compose_config, composed
 from agwm.errors import UserError
 from agwm.identity import config_hash, run_dir
 from agwm.sweep.plan import expand, plan
@@ -89,9 +89,9 @@ def test_quoted_values_of_a_sweep_keep_their_quotes(parse):
     ]
 
 
-def test_a_planned_run_has_the_configuration_that_its_command_alone_would_give(planned, compose):
+def test_a_planned_run_has_the_configuration_that_its_command_alone_would_give(planned):
     for run in planned("seed=0,3", "n_train=40,50", "optim.lr=1e-3,1e-4"):
-        alone = compose(*run.overrides)
+        alone = compose_config(*run.overrides)
         assert run.config == alone
         assert run.folder == run_dir(alone)
         assert config_hash(run.config) == config_hash(alone)
@@ -103,6 +103,7 @@ def test_a_planned_run_has_the_configuration_that_its_command_alone_would_give(p
         ["task=stsb,cola", "method=agwm,vanilla", "model.output_bias=null,prior"],
         ["optim.lr=1e-3,3", "optim.epochs=null", "optim.steps=7", "trainer.precision=bf16-mixed"],
         ["method=agwm", "method.preset=first_order", "method.num_searches=5,1"],
+        ["force=true", "sweep=other,'a b'", "++save_model=false", "seed='7'"],
         ["method=child_tuning_d", "++method.child_fraction=0.2,0.4"],
         ["optim.lr=${optim.weight_decay}", "optim.weight_decay=0.1,0.2"],
         [
@@ -112,14 +113,12 @@ def test_a_planned_run_has_the_configuration_that_its_command_alone_would_give(p
         ],
     ],
 )
-def test_runs_that_share_choices_have_the_configuration_of_their_own_command(
-    planned, compose, arguments
-):
+def test_runs_that_share_choices_have_the_configuration_of_their_own_command(planned, arguments):
     """Hydra composes each run by itself here, and the shared choices alone in `plan`."""
     # Of the runs with the same choices, no two blocks give the same keys.
     also = [{"optim.warmup_ratio": "0.2"}, {"optim.weight_decay": "0.3"}]
     for run in planned(*arguments, also=also):
-        assert run.config == compose(*run.overrides)
+        assert run.config == compose_config(*run.overrides)
 
 
 def test_finished_runs_are_known_by_record_and_configuration(planned, tmp_path):
@@ -152,7 +151,7 @@ def test_a_mistake_in_any_run_is_told_before_the_first(planned, arguments, messa
         planned(*arguments)
 
 
-@pytest.mark.parametrize("mistake", ["optim.lr=x", "optim.rl=1", "optim.lr@optim=1e-3"])
+@pytest.mark.parametrize("mistake", ["optim.lr=x", "optim.rl=1", "optim.lr@optim=1e-3", "sed=1"])
 def test_what_hydra_refuses_it_refuses_in_its_own_words(planned, mistake):
     with pytest.raises(ConfigCompositionException) as alone:
         composed([*TINY, mistake])
