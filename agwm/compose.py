@@ -46,38 +46,47 @@ def composed(overrides: list[str]) -> DictConfig:
 def composed_by_choices(
     run: list[Override],
     compose: Callable[[list[str]], DictConfig],
-    chosen: dict[tuple[str, ...], DictConfig],
+    known: dict[tuple[str, ...], DictConfig],
 ) -> DictConfig:
     """What `compose` gives for the overrides of a run, in less time for many runs.
 
     Composing takes Hydra some 0.2 s, and many runs have few choices of a task, model, method and so
-    on. These alone are composed, and the values of the run are set on a copy.
+    on. These alone are composed, and values like `optim.lr=1e-3` are set on a copy. Hydra's node,
+    made with the choices, does not list the values among its overrides.
 
     Args:
         run: its overrides.
         compose: configuration of override lines, with Hydra's own node.
-        chosen: what was composed before, and is now; empty before the first run.
+        known: what the choices of earlier runs gave, and now those of this one; at first empty.
     """
+    lines = [override.input_line for override in run]
     values = [override for override in run if _is_value(override)]
-    choices = tuple(override.input_line for override in run if not _is_value(override))
-    if choices not in chosen:
-        chosen[choices] = compose(list(choices))
-    config = deepcopy(chosen[choices])
+    others = [override for override in run if not _is_value(override)]
+    if not all(map(_is_before_values, others)):
+        return compose(lines)
+    choices = tuple(override.input_line for override in others)
+    if choices not in known:
+        known[choices] = compose(list(choices))
+    config = deepcopy(known[choices])
     try:
         for value in values:
-            OmegaConf.update(
-                config, value.key_or_group, value.value(), force_add=value.is_force_add()
-            )
+            OmegaConf.update(config, value.key_or_group, value.value())
     except OmegaConfBaseException:  # Hydra knows what to say of it
-        return compose([override.input_line for override in run])
+        return compose(lines)
     return config
 
 
 def _is_value(override: Override) -> bool:
-    """Whether it sets a key, and chooses no task, model and so on."""
-    sets = override.type in (OverrideType.CHANGE, OverrideType.FORCE_ADD)
-    chooses = override.key_or_group in _CHOSEN or override.package is not None
-    return sets and not chooses and not override.is_hydra_override()
+    """Whether it sets a key within the task, model, method and so on."""
+    within = "." in override.key_or_group and not override.is_hydra_override()
+    return within and override.type is OverrideType.CHANGE and override.package is None
+
+
+def _is_before_values(override: Override) -> bool:
+    """Whether it may be set before the values, wherever it stands: it sets no key that they do."""
+    elsewhere = "." not in override.key_or_group or override.is_hydra_override()
+    kept = override.type in (OverrideType.CHANGE, OverrideType.ADD)
+    return elsewhere and kept and not isinstance(override.value(), dict)
 
 
 _CHOSEN = ("", "task", "model", "optim", "method", "trainer", "logger")  # by a name

@@ -18,7 +18,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from agwm import train
-from agwm.compose import composed, composed_by_choices, quoted, register, to_run_config
+from agwm.compose import (
+    compose_config,
+    composed,
+    composed_by_choices,
+    quoted,
+    register,
+    to_run_config,
+)
 from agwm.data.own import settled
 from agwm.identity import config_hash, run_dir
 from agwm.method import build_method
@@ -50,24 +57,16 @@ def parse(hydra):
     ).parse_overrides
 
 
-@pytest.fixture(scope="session")
-def chosen():
-    """What the tests of this process have composed: most of their time, were it not kept."""
-    return {}
-
-
 @pytest.fixture
-def compose(parse, chosen):
+def compose(hydra):
     """`compose(*overrides)`: the `RunConfig` that the command line would get."""
+    return compose_config
 
-    def checked(*overrides):
-        run = parse([quoted(override) for override in overrides])
-        config = composed_by_choices(run, composed, chosen)
-        # Task, model and method take their names from Hydra's choices.
-        HydraConfig.instance().set_config(config)
-        return to_run_config(config)
 
-    return checked
+@pytest.fixture(scope="session")
+def known():
+    """What was composed for the runs of this process."""
+    return {}
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ def folder(model, tmp_path):
 
 
 @pytest.fixture
-def tiny_run(compose, tmp_path):
+def tiny_run(parse, known, tmp_path):
     """`tiny_run(*overrides)`: `(record, folder)` of a run of the tiny model.
 
     With `architecture`, a model's configuration, it is that one, with random weights.
@@ -115,12 +114,15 @@ def tiny_run(compose, tmp_path):
             "model": "tiny",
             "logger": "none",
             "n_train": 40,
-            "runs_dir": tmp_path / "runs",
         }
-        config = compose(
-            *(f"{key}={value}" for key, value in defaults.items() if key not in given), *overrides
-        )
-        config = settled(config)
+        lines = [f"{key}={value}" for key, value in defaults.items() if key not in given]
+        lines += [quoted(override) for override in overrides]
+        composed_config = composed_by_choices(parse(lines), composed, known)
+        # Task, model and method take their names from Hydra's choices.
+        HydraConfig.instance().set_config(composed_config)
+        config = settled(to_run_config(composed_config))
+        if "runs_dir" not in given:
+            config.runs_dir = str(tmp_path / "runs")
         config.model.config = architecture or config.model.config
         folder = run_dir(config)
         return run(config, build_method(config.method), folder, config_hash(config)), folder

@@ -92,7 +92,7 @@ def plan(
         UserError: a value out of range; two runs with one folder; a folder that holds a finished
             run of another configuration; no runs at all.
     """
-    chosen: dict[tuple[str, ...], DictConfig] = {}
+    known: dict[tuple[str, ...], DictConfig] = {}
     composed: dict[tuple[str, ...], tuple[RunConfig, list[str]]] = {}
     planned = []
     for run in runs:
@@ -100,7 +100,7 @@ def plan(
         others = [o for o in run if not _is_plain(o)]
         rest = tuple(o.input_line for o in others)
         if rest not in composed:
-            config = composed_by_choices(others, compose, chosen)
+            config = composed_by_choices(others, compose, known)
             # Task, model and method take their names from Hydra's choices.
             HydraConfig.instance().set_config(config)
             checked = settled(to_run_config(config))

@@ -105,6 +105,7 @@ def test_a_planned_run_has_the_configuration_that_its_command_alone_would_give(p
         ["method=agwm", "method.preset=first_order", "method.num_searches=5,1"],
         ["force=true", "sweep=other,'a b'", "++save_model=false", "seed='7'"],
         ["method=child_tuning_d", "++method.child_fraction=0.2,0.4"],
+        ["optim.lr=1e-3", "optim={lr:1e-4}"],
         ["optim.lr=${optim.weight_decay}", "optim.weight_decay=0.1,0.2"],
         [
             "task.metrics=[accuracy],[accuracy,matthews_corrcoef]",
@@ -115,7 +116,7 @@ def test_a_planned_run_has_the_configuration_that_its_command_alone_would_give(p
 )
 def test_runs_that_share_choices_have_the_configuration_of_their_own_command(planned, arguments):
     """Hydra composes each run by itself here, and the shared choices alone in `plan`."""
-    # Of the runs with the same choices, no two blocks give the same keys.
+    # Each block sets a key that the next one does not: a copy that is shared would show it.
     also = [{"optim.warmup_ratio": "0.2"}, {"optim.weight_decay": "0.3"}]
     for run in planned(*arguments, also=also):
         assert run.config == compose_config(*run.overrides)
@@ -151,11 +152,20 @@ def test_a_mistake_in_any_run_is_told_before_the_first(planned, arguments, messa
         planned(*arguments)
 
 
-@pytest.mark.parametrize("mistake", ["optim.lr=x", "optim.rl=1", "optim.lr@optim=1e-3", "sed=1"])
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ["optim.lr=x"],
+        ["optim.rl=1"],
+        ["sed=1"],
+        ["optim.lr@optim=1e-3"],
+        ["optim.warmup_steps=10", "+optim.warmup_steps=30"],
+    ],
+)
 def test_what_hydra_refuses_it_refuses_in_its_own_words(planned, mistake):
     with pytest.raises(ConfigCompositionException) as alone:
-        composed([*TINY, mistake])
+        composed([*TINY, *mistake])
     with pytest.raises(ConfigCompositionException) as refused:
-        planned(mistake)
-    assert mistake in str(refused.value)
+        planned(*mistake)
+    assert mistake[-1] in str(refused.value)
     assert str(refused.value) == str(alone.value)
