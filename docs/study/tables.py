@@ -204,7 +204,7 @@ def thousand(study: Study) -> str:
     """Three tasks at 1,000 examples."""
     rows = []
     tasks = ("stsb", "sst2", "cola")
-    for method in ("vanilla", "lora", AGWM):
+    for method in ("vanilla", "re_init", "lora", AGWM):
         mean = study.mean(method, tasks)
         scores = [shown(study.scores(task, method)) for task in tasks]
         rows.append([method, *scores, shown(mean), gain(mean, study.mean("vanilla", tasks))])
