@@ -1,7 +1,7 @@
 """Which runs a sweep consists of, and which of them are still to be done.
 
 All is composed and checked before anything is launched: a mistake in the last run of a sweep is
-told within seconds, not after days.
+told before the first one, not after days.
 """
 
 from collections import Counter
