@@ -14,18 +14,10 @@ os.environ |= {
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from agwm import train
-from agwm.compose import (
-    compose_config,
-    composed,
-    composed_by_choices,
-    quoted,
-    register,
-    to_run_config,
-)
+from agwm.compose import compose_config, register
 from agwm.data.own import settled
 from agwm.identity import config_hash, run_dir
 from agwm.method import build_method
@@ -41,32 +33,21 @@ def environment(monkeypatch):
 
 
 @pytest.fixture
-def hydra():
-    """Our folder of configurations, opened once for all that a test composes."""
+def compose():
+    """`compose(*overrides)`: the `RunConfig` that the command line would get."""
     register()
     GlobalHydra.instance().clear()
+    # Opened once for all that a test composes.
     with initialize_config_dir(str(root() / "conf"), version_base="1.3"):
-        yield
+        yield compose_config
 
 
 @pytest.fixture
-def parse(hydra):
+def parse(compose):
     """Override lines to Hydra's overrides."""
     return OverridesParser.create(
         config_loader=GlobalHydra.instance().config_loader()
     ).parse_overrides
-
-
-@pytest.fixture
-def compose(hydra):
-    """`compose(*overrides)`: the `RunConfig` that the command line would get."""
-    return compose_config
-
-
-@pytest.fixture(scope="session")
-def known():
-    """What was composed for the runs of this process."""
-    return {}
 
 
 @pytest.fixture
@@ -100,7 +81,7 @@ def folder(model, tmp_path):
 
 
 @pytest.fixture
-def tiny_run(parse, known, tmp_path):
+def tiny_run(compose, tmp_path):
     """`tiny_run(*overrides)`: `(record, folder)` of a run of the tiny model.
 
     With `architecture`, a model's configuration, it is that one, with random weights.
@@ -114,15 +95,12 @@ def tiny_run(parse, known, tmp_path):
             "model": "tiny",
             "logger": "none",
             "n_train": 40,
+            "runs_dir": tmp_path / "runs",
         }
-        lines = [f"{key}={value}" for key, value in defaults.items() if key not in given]
-        lines += [quoted(override) for override in overrides]
-        composed_config = composed_by_choices(parse(lines), composed, known)
-        # Task, model and method take their names from Hydra's choices.
-        HydraConfig.instance().set_config(composed_config)
-        config = settled(to_run_config(composed_config))
-        if "runs_dir" not in given:
-            config.runs_dir = str(tmp_path / "runs")
+        config = compose(
+            *(f"{key}={value}" for key, value in defaults.items() if key not in given), *overrides
+        )
+        config = settled(config)
         config.model.config = architecture or config.model.config
         folder = run_dir(config)
         return run(config, build_method(config.method), folder, config_hash(config)), folder

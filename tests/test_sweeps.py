@@ -23,15 +23,9 @@ def test_every_sweep_composes_and_expands_to_the_runs_it_states(parse, path):
     runs = expanded(path, parse)
     stated = int(re.search(r"= (\d+) runs", path.read_text()).group(1))
     assert len(runs) == stated
-    if path.stem.startswith(("grid_", "study")) and stated > 100:  # one task stands for all
-        tasks = {
-            override.input_line
-            for run in runs
-            for override in run
-            if override.key_or_group == "task"
-        }
+    if path.stem.startswith("grid_"):  # hundreds of configurations: one task stands for all
         runs = [run for run in runs if "task=cola" in {override.input_line for override in run}]
-        assert len(runs) == stated // len(tasks)
+        assert len(runs) == stated // 4
     planned = plan(runs, composed)
     assert len({run.folder for run in planned}) == len(runs)
     assert {run.config.sweep for run in planned} == {path.stem}
